@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A keyslot in its resealable form: a KEK-wrapped X25519 private key and pre-shared secret, and the root key
+// sealed with HKDF(DH ‖ pre-shared secret). wardfs-vault(5), "Keyslots". Bytes in, bytes out; thread-safe.
+#ifndef WARDFS_CRYPTO_KEYSLOT_H
+#define WARDFS_CRYPTO_KEYSLOT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "crypto/argon.h"
+#include "crypto/secret.h"
+#include "crypto/werr.h"
+
+#define KEYSLOT_BYTES 3072
+#define KEYSLOT_MAX 32
+#define KEYSLOT_LABEL_MAX 63
+#define VAULT_ID_BYTES 16
+#define ROOT_KEY_BYTES 32
+
+enum keyslot_kind {
+	KEYSLOT_EMPTY = 0,
+	KEYSLOT_PASSPHRASE = 1,
+};
+
+// What may be read of a slot without a secret.
+struct keyslot_info {
+	uint16_t kind;
+	uint32_t serial;
+	uint64_t created_s;
+	char label[KEYSLOT_LABEL_MAX + 1];
+	struct argon_params kdf;
+};
+
+// Parses and checks the clear part (canonical zeros, bounds of the KDF *before* any use).
+// WERR_MALFORMED, WERR_LIMIT, WERR_UNSUPPORTED (kind).
+int keyslot_info(const uint8_t slot[static KEYSLOT_BYTES], struct keyslot_info *ret) WARN_UNUSED;
+
+// The KEK of a passphrase slot. The slow step (Argon2id), separate so that it can run elsewhere.
+int keyslot_kek(const uint8_t slot[static KEYSLOT_BYTES], const struct secret *passphrase,
+		uint8_t kek[static ARGON_KEK_BYTES]) WARN_UNUSED;
+
+// Opens the slot: WERR_SECRET when the commitment does not match, WERR_AUTH when it does and the rest fails.
+int keyslot_open(const uint8_t slot[static KEYSLOT_BYTES], unsigned index,
+		 const uint8_t vault_id[static VAULT_ID_BYTES],
+		 const uint8_t kek[static ARGON_KEK_BYTES],
+		 uint8_t root_key[static ROOT_KEY_BYTES]) WARN_UNUSED;
+
+// Makes a new slot for a passphrase (fresh salt, key pair, pre-shared secret), sealing root_key.
+int keyslot_make(uint8_t slot[static KEYSLOT_BYTES], unsigned index,
+		 const uint8_t vault_id[static VAULT_ID_BYTES], const struct keyslot_info *info,
+		 const struct secret *passphrase,
+		 const uint8_t root_key[static ROOT_KEY_BYTES]) WARN_UNUSED;
+
+// Reseals a slot for a new root key without its secret: needs the old root key.
+int keyslot_reseal(uint8_t slot[static KEYSLOT_BYTES], unsigned index,
+		   const uint8_t vault_id[static VAULT_ID_BYTES],
+		   const uint8_t old_root[static ROOT_KEY_BYTES],
+		   const uint8_t new_root[static ROOT_KEY_BYTES]) WARN_UNUSED;
+
+#endif

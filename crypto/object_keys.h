@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keys of one object: a header key and 1..7 data-key generations, random, wrapped by the master key of
+// (class, epoch). wardfs-vault(5), "Object keys". Opaque, in secret memory; read-only after creation: thread-safe.
+#ifndef WARDFS_CRYPTO_OBJECT_KEYS_H
+#define WARDFS_CRYPTO_OBJECT_KEYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "crypto/gcm.h"
+#include "crypto/keyring.h"
+#include "crypto/werr.h"
+
+#define OBJECT_KEYS_TLV_MAX 444
+#define OBJECT_DATA_KEYS_MAX 7
+
+// Who the keys belong to: the associated data of every wrap.
+struct object_id {
+	uint64_t number;
+	uint64_t incarnation;
+	uint16_t type; // enum object_type
+	uint16_t class_;
+	uint32_t epoch;
+};
+
+struct object_keys;
+
+// Fresh random keys (one header key, data key generation 1) and their TLV area.
+int object_keys_new(const struct keyring *ring, const struct object_id *id,
+		    struct object_keys **ret) WARN_UNUSED;
+// Unwraps a TLV area. WERR_MALFORMED, WERR_AUTH, WERR_UNSUPPORTED (unknown epoch → WERR_AUTH).
+int object_keys_unwrap(const struct keyring *ring, const struct object_id *id, const uint8_t *tlv,
+		       size_t tlv_len, struct object_keys **ret) WARN_UNUSED;
+void object_keys_free(struct object_keys *keys);
+
+const struct gcm_key *object_keys_header(const struct object_keys *keys);
+// The data key of a generation, or NULL.
+const struct gcm_key *object_keys_data(const struct object_keys *keys, uint16_t generation);
+uint16_t object_keys_newest(const struct object_keys *keys);
+// The wrapped form; *ret_len <= OBJECT_KEYS_TLV_MAX. Valid as long as keys.
+const uint8_t *object_keys_tlv(const struct object_keys *keys, size_t *ret_len);
+
+#endif

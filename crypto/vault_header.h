@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The vault header: codec and MAC. wardfs-vault(5), "Vault header". Bytes in, bytes out; thread-safe.
+// Order of checks when opening: length, magic, format, incompatible features, slot bounds → a slot opened with
+// the secret → MAC → everything else (canonical zeros, numbers in range). Nothing else is acted on before the MAC.
+#ifndef WARDFS_CRYPTO_VAULT_HEADER_H
+#define WARDFS_CRYPTO_VAULT_HEADER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "crypto/keyslot.h"
+#include "crypto/werr.h"
+
+#define VAULT_HEADER_BYTES 106496
+#define VAULT_FORMAT 1
+#define VAULT_MASTERS_MAX 64
+#define MASTER_KEY_BYTES 64
+#define MASTER_WRAPPED_BYTES (16 + MASTER_KEY_BYTES)
+#define MOUNT_NUMBER_MAX 0xffffffu
+
+enum vault_state {
+	VAULT_CLEAN = 0,
+	VAULT_DIRTY = 1,
+	VAULT_REPLAYING = 2, // dirty, and the journal of `replaying` is being replayed
+};
+
+struct master_record {
+	uint16_t class_; // 0: empty
+	uint32_t epoch;
+	uint8_t wrapped[MASTER_WRAPPED_BYTES];
+};
+
+struct vault_header {
+	uint8_t vault_id[VAULT_ID_BYTES];
+	uint32_t mount;	    // mount number, 24 bits
+	uint32_t state;	    // enum vault_state
+	uint32_t replaying; // mount number, only in VAULT_REPLAYING
+	uint64_t write_counter;
+	uint64_t journal_sequence; // only in VAULT_CLEAN
+	uint64_t root_incarnation;
+	uint64_t root_generation; // the least that the root object may show
+	uint32_t root_epoch;
+	uint32_t epoch; // current epoch of class 1
+	uint64_t journal_bytes;
+	uint64_t created_s;
+	uint8_t slots[KEYSLOT_MAX][KEYSLOT_BYTES];
+	unsigned masters_len;
+	struct master_record masters[VAULT_MASTERS_MAX]; // sorted by (class, epoch)
+};
+
+// What can be known without a secret, unauthenticated: used to open one slot only.
+// WERR_NOTVAULT (magic), WERR_TRUNCATED, WERR_MALFORMED (length), WERR_UNSUPPORTED (format, incompat features),
+// WERR_LIMIT (slot parameters).
+int vault_header_peek(const uint8_t *buf, size_t len, uint8_t vault_id[static VAULT_ID_BYTES],
+		      struct keyslot_info infos[static KEYSLOT_MAX]) WARN_UNUSED;
+
+// A pointer to slot `index` inside an encoded header of VAULT_HEADER_BYTES.
+const uint8_t *vault_header_slot(const uint8_t *buf, unsigned index);
+
+// Checks the MAC (WERR_AUTH) and then decodes strictly (WERR_MALFORMED, WERR_LIMIT). *ret untouched on failure.
+int vault_header_decode(const uint8_t *buf, size_t len,
+			const uint8_t root_key[static ROOT_KEY_BYTES],
+			struct vault_header *ret) WARN_UNUSED;
+
+// Encodes and MACs into buf[VAULT_HEADER_BYTES] with the header MAC key (32 bytes, from keyring_header_mac()).
+int vault_header_encode(const struct vault_header *h, const uint8_t mac_key[static 32],
+			uint8_t *buf) WARN_UNUSED;
+
+#endif
