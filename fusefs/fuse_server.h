@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The FUSE side: the low-level operations over fs.h, and the session loop. Works on a kernel channel or on a
+// socketpair (tests). One struct fuse_server per mount.
+#ifndef WARDFS_FUSEFS_FUSE_SERVER_H
+#define WARDFS_FUSEFS_FUSE_SERVER_H
+
+#include <stddef.h>
+
+#include "crypto/werr.h"
+#include "fusefs/fs.h"
+#include "fusefs/mountopts.h"
+
+struct fuse_server;
+
+// Prepares the session and, unless channel_fd is >= 0, mounts at `mountpoint` (libfuse: mount(2) for root, else fusermount3).
+// channel_fd >= 0: serve that descriptor (a socketpair speaking the FUSE protocol) and mount nothing.
+// WERR_NODEVICE (no /dev/fuse), WERR_PERM, WERR_BUSY …
+int fuse_server_new(struct fs *fs, const struct mountopts *opts, const char *mountpoint,
+		    int channel_fd, struct fuse_server **ret) WARN_UNUSED;
+
+// Serves until unmounted, or fuse_server_stop. Starts its threads (opts->threads) and returns after all have ended. `ready` (may be NULL)
+// is called once when the kernel has finished FUSE_INIT. 0 on a clean end.
+int fuse_server_run(struct fuse_server *s, void (*ready)(void *arg), void *arg) WARN_UNUSED;
+
+// Async-signal-safe: makes fuse_server_run return soon.
+void fuse_server_stop(struct fuse_server *s);
+
+// Unmounts (if mounted) and frees.
+void fuse_server_free(struct fuse_server *s);
+
+#endif
