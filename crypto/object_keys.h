@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys of one object: a header key and 1..7 data-key generations, random, wrapped by the master key of
-// (class, epoch). wardfs-vault(5), "Object keys". Opaque, in secret memory; read-only after creation: thread-safe.
+// The keys of one object: a header key and 1..7 data-key generations, random, wrapped by the master
+// key of (class, epoch). wardfs-vault(5), "Object keys". Opaque, in secret memory; read-only after
+// creation: thread-safe.
 #ifndef WARDFS_CRYPTO_OBJECT_KEYS_H
 #define WARDFS_CRYPTO_OBJECT_KEYS_H
 
@@ -23,12 +24,25 @@ struct object_id {
 	uint32_t epoch;
 };
 
+// 0, or WERR_MALFORMED: number 0 or with the top bit, incarnation 0.
+static inline int object_id_check(uint64_t number, uint64_t incarnation)
+{
+	return number == 0 || number >> 63 != 0 || incarnation == 0 ? WERR_MALFORMED : 0;
+}
+
+// Structure of a TLV area without any key: one header key, then 1..7 data keys with ascending
+// generations, and not a byte more. WERR_MALFORMED, WERR_UNSUPPORTED (unknown kind).
+int object_keys_check(const uint8_t *tlv, size_t tlv_len) WARN_UNUSED;
+
 struct object_keys;
 
-// Fresh random keys (one header key, data key generation 1) and their TLV area.
+// Fresh random keys (one header key, data key generation 1) and their TLV area. The caller owns
+// *ret. WERR_INVALID (id), WERR_AUTH (no master key of this epoch), WERR_NOMEM. *ret untouched on
+// failure.
 int object_keys_new(const struct keyring *ring, const struct object_id *id,
 		    struct object_keys **ret) WARN_UNUSED;
-// Unwraps a TLV area. WERR_MALFORMED, WERR_AUTH, WERR_UNSUPPORTED (unknown epoch → WERR_AUTH).
+// Unwraps a TLV area. WERR_MALFORMED, WERR_AUTH, WERR_UNSUPPORTED (unknown epoch → WERR_AUTH),
+// WERR_NOMEM. *ret untouched on failure.
 int object_keys_unwrap(const struct keyring *ring, const struct object_id *id, const uint8_t *tlv,
 		       size_t tlv_len, struct object_keys **ret) WARN_UNUSED;
 void object_keys_free(struct object_keys *keys);

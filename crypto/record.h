@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The payload of a journal record: a sequence of assignments. wardfs-vault(5), "Journal records". The framing and
-// the AEAD are fusefs/journal's. Bytes in, bytes out; not thread-safe per builder.
+// The payload of a journal record: a sequence of assignments. wardfs-vault(5), "Journal records".
+// The framing and the AEAD are fusefs/journal's. Bytes in, bytes out; not thread-safe per builder.
 #ifndef WARDFS_CRYPTO_RECORD_H
 #define WARDFS_CRYPTO_RECORD_H
 
@@ -40,37 +40,42 @@ struct objref {
 // One decoded assignment; which members are meant depends on tag. Pointers go into the payload.
 struct assignment {
 	enum record_tag tag;
-	struct objref ref;     // SLOT ATTR (the directory), OBJECT SIZE INLINE RUN PAGE DROP SETTLED XATTR ORPHAN;
-			       // FREED and IMAGE: number and incarnation only
-	uint32_t page;	       // SLOT ATTR
-	uint16_t slot;	       // SLOT ATTR
-	const uint8_t *bytes;  // SLOT entry, OBJECT TLVs, INLINE, XATTR, PAGE and IMAGE (4096)
+	struct objref ref; // SLOT ATTR (the directory), OBJECT SIZE INLINE RUN PAGE DROP SETTLED
+			   // XATTR ORPHAN; FREED and IMAGE: number and incarnation only
+	uint32_t page;        // SLOT ATTR
+	uint16_t slot;        // SLOT ATTR
+	const uint8_t *bytes; // SLOT entry, OBJECT TLVs, INLINE, XATTR, PAGE and IMAGE (4096)
 	size_t len;
-	uint64_t number;       // ATTR: the object whose attributes these are
-	struct ward_attr attr; // ATTR
-	uint16_t type, class_; // OBJECT
-	uint32_t epoch;	       // OBJECT
+	uint64_t number;                            // ATTR: the object whose attributes these are
+	struct ward_attr attr;                      // ATTR
+	uint16_t type, class_;                      // OBJECT
+	uint32_t epoch;                             // OBJECT
 	uint64_t parent_number, parent_incarnation; // OBJECT
-	uint64_t size;	       // SIZE
-	uint16_t layout;       // SIZE
-	uint64_t from, to;     // DROP SETTLED; RUN PAGE: from = first index; IMAGE: from = host position
-	uint32_t count;	       // RUN; CHECKPOINT: number of images
-	uint32_t flags;	       // RUN
-	const uint8_t *seals;  // RUN: count * 32 bytes; PAGE: 32 bytes
+	uint64_t size;                              // SIZE
+	uint16_t layout;                            // SIZE
+	uint64_t from,
+		to;     // DROP SETTLED; RUN PAGE: from = first index; IMAGE: from = host position
+	uint32_t count; // RUN; CHECKPOINT: number of images
+	uint32_t flags; // RUN
+	const uint8_t *seals;                       // RUN: count * 32 bytes; PAGE: 32 bytes
 	uint64_t k, s, generation, root_generation; // CHECKPOINT
-	uint32_t mount;				    // MOUNT
+	uint32_t mount;                             // MOUNT
 };
 
-// A growing buffer for one payload. Plain heap (what it holds is ciphertext, or plaintext of names and small
-// files: wiped by record_reset and record_free).
+// A growing buffer for one payload. Plain heap (what it holds is ciphertext, or plaintext of names
+// and small files: wiped by record_reset and record_free).
 struct record {
 	uint8_t *buf;
 	size_t len;
 	size_t cap;
 	int err; // sticky: WERR_NOMEM, WERR_LIMIT
 };
+// Largest assignments part of a record: the frame (sequence, mount) and the AEAD come on top.
 #define RECORD_PAYLOAD_MAX (4u * 1024 * 1024 - 64)
 
+// After a failure every builder does nothing; r->err says why and r->len still ends at a whole
+// assignment. The builders check no values: the caller's are its own, and record_next refuses what
+// is out of range.
 void record_init(struct record *r);
 void record_reset(struct record *r);
 void record_free(struct record *r);
@@ -101,8 +106,12 @@ void record_checkpoint(struct record *r, uint64_t k, uint64_t s, uint64_t genera
 		       uint64_t root_generation, uint32_t images);
 void record_mount(struct record *r, uint32_t mount);
 
-// Decodes the next assignment at *offset (starts at 0) and advances it. Returns 1 with *ret filled, 0 at the end, or
-// WERR_MALFORMED / WERR_TRUNCATED / WERR_LIMIT. Everything is checked strictly (entry bytes, TLVs, attributes …).
-int record_next(const uint8_t *payload, size_t len, size_t *offset, struct assignment *ret) WARN_UNUSED;
+// Decodes the next assignment at *offset (starts at 0) and advances it. Returns 1 with *ret filled,
+// 0 at the end, or WERR_MALFORMED / WERR_TRUNCATED / WERR_LIMIT (payload too long), with *ret and
+// *offset untouched. Everything is checked strictly: entry bytes, key TLVs, attributes, xattr sets,
+// seals, ids; content indexes below OBJECT_PAGES_MAX (RUN, PAGE; DROP and SETTLED may end anywhere,
+// e.g. UINT64_MAX), host positions below OBJECT_POSITIONS_MAX. Thread-safe.
+int record_next(const uint8_t *payload, size_t len, size_t *offset,
+		struct assignment *ret) WARN_UNUSED;
 
 #endif
