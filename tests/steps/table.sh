@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# The steps of tests/run.sh in their order: name, time limit in seconds, group (quick: part of --quick; full), command.
+# A step whose program does not exist is not listed.
+
+# step NAME LIMIT GROUP PROGRAM [ARGUMENT]...
+step() {
+	local name=$1 limit=$2 group=$3
+	shift 3
+	[ -e "$WARDFS_SRC/$1" ] || return 0
+	local run=bash
+	case $1 in
+	*.py) run=/usr/bin/python3 ;;
+	esac
+	[ "$(head -c 22 "$WARDFS_SRC/$1")" != '#!/usr/bin/env python3' ] || run=/usr/bin/python3
+	[ "$(head -c 16 "$WARDFS_SRC/$1")" != '#!/usr/bin/pytho' ] || run=/usr/bin/python3
+	names+=("$name")
+	limits+=("$limit")
+	groups+=("$group")
+	commands+=("exec $run $*")
+}
+
+step static-format 60 quick tests/steps/static_format.sh
+step static-text 60 quick tests/steps/static_text.sh
+step static-scripts 60 quick tests/steps/static_scripts.sh
+step static-man 30 quick tests/steps/static_man.sh
+step static-cppcheck 150 full tests/steps/static_cppcheck.sh
+step static-tidy 240 full tests/steps/static_tidy.sh
+step static-analyzer 240 full tests/steps/static_analyzer.sh
+step meson 480 quick tests/steps/meson_test.sh normal
+step meson-asan 480 full tests/steps/meson_test.sh asan
+step meson-tsan 420 full tests/steps/meson_test.sh tsan
+step fuzz 120 full tests/steps/fuzz.sh
+step cli 180 full tests/cli/run
+step interop 120 full tests/interop/run
+step hostile 180 full tests/hostile/run
+step mount-tree 300 full tests/fuse/mounted/tree.sh
+step mount-posix 120 full tests/fuse/mounted/posix.py
+step mount-kill 240 full tests/fuse/mounted/kill.py
+step mount-load 300 full tests/fuse/mounted/load.sh
+step mount-stress 120 full tests/fuse/mounted/stress.sh
+step mount-hosts 120 full tests/fuse/mounted/hosts.sh
