@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys of one open vault: what is derived from the root key, and the master keys of every (class, epoch).
-// The root key itself is not kept. Opaque, in secret memory; read-only after keyring_new, so thread-safe.
-// wardfs-vault(5), "Keys".
+// The keys of one open vault: what is derived from the root key, and the master keys of every
+// (class, epoch). The root key itself is not kept. Opaque, in secret memory; read-only after
+// keyring_new, so thread-safe. wardfs-vault(5), "Keys".
 #ifndef WARDFS_CRYPTO_KEYRING_H
 #define WARDFS_CRYPTO_KEYRING_H
 
@@ -13,7 +13,8 @@
 
 struct keyring;
 
-// Derives everything from the root key and unwraps the masters of a decoded header.
+// Derives everything from the root key and unwraps the masters of a decoded header. WERR_AUTH when
+// one does not open.
 int keyring_new(const struct vault_header *h, const uint8_t root_key[static ROOT_KEY_BYTES],
 		struct keyring **ret) WARN_UNUSED;
 void keyring_free(struct keyring *ring);
@@ -25,13 +26,18 @@ const uint8_t *keyring_anchor(const struct keyring *ring);     // 32 bytes
 // The 64-byte master key, or NULL when this epoch is unknown.
 const uint8_t *keyring_master(const struct keyring *ring, uint16_t class_, uint32_t epoch);
 
-// Fills a new header for a new vault: random id, root key (returned, secret memory of ROOT_KEY_BYTES, caller frees
-// with secret_free), one passphrase slot, one master of class 1, epoch 1. The caller sets journal_bytes and created_s after.
+// Fills a new header for a new vault: random id and root incarnation, root key (returned, secret
+// memory of ROOT_KEY_BYTES, caller frees with secret_free), one passphrase slot (index 0, serial 1:
+// kind and serial of *info are not read), one master of class 1, epoch 1. The caller sets
+// journal_bytes, created_s and write_counter after. WERR_LIMIT (KDF parameters), WERR_INVALID
+// (label, empty passphrase); *h is undefined on failure.
 int keyring_create(struct vault_header *h, const struct keyslot_info *info,
 		   const struct secret *passphrase, uint8_t **ret_root_key) WARN_UNUSED;
 
-// Changes the root key: new random root key, every used slot resealed, all masters wrapped again, one new master epoch
-// appended and made current. On failure *h is untouched. The new root key is returned as above.
+// Changes the root key: new random root key, every used slot resealed, all masters wrapped again,
+// one new master epoch appended and made current. On failure *h is untouched. The new root key is
+// returned as above. WERR_LIMIT: no room for another epoch (VAULT_MASTERS_MAX; a rotation drops the
+// retired ones). WERR_AUTH: old_root is not this header's.
 int keyring_renew(struct vault_header *h, const uint8_t old_root[static ROOT_KEY_BYTES],
 		  uint8_t **ret_root_key) WARN_UNUSED;
 

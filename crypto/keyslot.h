@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A keyslot in its resealable form: a KEK-wrapped X25519 private key and pre-shared secret, and the root key
-// sealed with HKDF(DH ‖ pre-shared secret). wardfs-vault(5), "Keyslots". Bytes in, bytes out; thread-safe.
+// A keyslot in its resealable form: a KEK-wrapped X25519 private key and pre-shared secret, and the
+// root key sealed with HKDF(DH ‖ pre-shared secret). wardfs-vault(5), "Keyslots". Bytes in, bytes
+// out; thread-safe.
 #ifndef WARDFS_CRYPTO_KEYSLOT_H
 #define WARDFS_CRYPTO_KEYSLOT_H
 
@@ -31,27 +32,39 @@ struct keyslot_info {
 	struct argon_params kdf;
 };
 
-// Parses and checks the clear part (canonical zeros, bounds of the KDF *before* any use).
-// WERR_MALFORMED, WERR_LIMIT, WERR_UNSUPPORTED (kind).
+// Parses and checks the clear part (canonical zeros, no control bytes in the label, bounds of the
+// KDF *before* any use). An empty slot is fine and yields kind KEYSLOT_EMPTY. WERR_MALFORMED,
+// WERR_LIMIT, WERR_UNSUPPORTED (kind, Argon2 version).
 int keyslot_info(const uint8_t slot[static KEYSLOT_BYTES], struct keyslot_info *ret) WARN_UNUSED;
 
+// Every function below checks the clear part first, with the codes of keyslot_info, and answers
+// WERR_NOTFOUND for an empty slot and WERR_LIMIT for an index beyond the last slot. Outputs are
+// untouched on failure.
+
 // The KEK of a passphrase slot. The slow step (Argon2id), separate so that it can run elsewhere.
+// The empty passphrase opens no slot: WERR_SECRET at once. WERR_KDFMEM.
 int keyslot_kek(const uint8_t slot[static KEYSLOT_BYTES], const struct secret *passphrase,
 		uint8_t kek[static ARGON_KEK_BYTES]) WARN_UNUSED;
 
-// Opens the slot: WERR_SECRET when the commitment does not match, WERR_AUTH when it does and the rest fails.
+// Opens the slot: WERR_SECRET when the commitment does not match (compared before anything is
+// unwrapped), WERR_AUTH when it does and the rest fails: the wrapped pair, the public key that must
+// belong to it, the sealed root key, or the pre-shared secret under the root key, which must be the
+// one of the pair.
 int keyslot_open(const uint8_t slot[static KEYSLOT_BYTES], unsigned index,
 		 const uint8_t vault_id[static VAULT_ID_BYTES],
 		 const uint8_t kek[static ARGON_KEK_BYTES],
 		 uint8_t root_key[static ROOT_KEY_BYTES]) WARN_UNUSED;
 
 // Makes a new slot for a passphrase (fresh salt, key pair, pre-shared secret), sealing root_key.
+// WERR_INVALID: empty passphrase, serial 0, kind, label with control bytes. WERR_LIMIT: KDF
+// parameters.
 int keyslot_make(uint8_t slot[static KEYSLOT_BYTES], unsigned index,
 		 const uint8_t vault_id[static VAULT_ID_BYTES], const struct keyslot_info *info,
 		 const struct secret *passphrase,
 		 const uint8_t root_key[static ROOT_KEY_BYTES]) WARN_UNUSED;
 
-// Reseals a slot for a new root key without its secret: needs the old root key.
+// Reseals a slot for a new root key without its secret: needs the old root key (WERR_AUTH when it
+// is not this slot's).
 int keyslot_reseal(uint8_t slot[static KEYSLOT_BYTES], unsigned index,
 		   const uint8_t vault_id[static VAULT_ID_BYTES],
 		   const uint8_t old_root[static ROOT_KEY_BYTES],

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The vault header: codec and MAC. wardfs-vault(5), "Vault header". Bytes in, bytes out; thread-safe.
-// Order of checks when opening: length, magic, format, incompatible features, slot bounds → a slot opened with
-// the secret → MAC → everything else (canonical zeros, numbers in range). Nothing else is acted on before the MAC.
+// The vault header: codec and MAC. wardfs-vault(5), "Vault header". Bytes in, bytes out;
+// thread-safe. Order of checks when opening: magic, format, length, incompatible features, clear
+// parts of the slots (canonical, KDF bounds) → a slot opened with the secret → MAC → everything
+// else (canonical zeros, numbers in range, state, serials, masters). Nothing else is acted on
+// before the MAC.
 #ifndef WARDFS_CRYPTO_VAULT_HEADER_H
 #define WARDFS_CRYPTO_VAULT_HEADER_H
 
@@ -17,6 +19,9 @@
 #define MASTER_KEY_BYTES 64
 #define MASTER_WRAPPED_BYTES (16 + MASTER_KEY_BYTES)
 #define MOUNT_NUMBER_MAX 0xffffffu
+#define VAULT_CLASS 1 // the one class of format 1
+#define VAULT_JOURNAL_MIN_BYTES (8ull << 20)
+#define VAULT_JOURNAL_MAX_BYTES (4ull << 30)
 
 enum vault_state {
 	VAULT_CLEAN = 0,
@@ -32,16 +37,17 @@ struct master_record {
 
 struct vault_header {
 	uint8_t vault_id[VAULT_ID_BYTES];
-	uint32_t mount;	    // mount number, 24 bits
-	uint32_t state;	    // enum vault_state
-	uint32_t replaying; // mount number, only in VAULT_REPLAYING
+	uint32_t mount;     // mount number, 24 bits; 0: never mounted, only in VAULT_CLEAN
+	uint32_t state;     // enum vault_state
+	uint32_t replaying; // mount number below `mount`, only in VAULT_REPLAYING
 	uint64_t write_counter;
 	uint64_t journal_sequence; // only in VAULT_CLEAN
-	uint64_t root_incarnation;
-	uint64_t root_generation; // the least that the root object may show
-	uint32_t root_epoch;
-	uint32_t epoch; // current epoch of class 1
-	uint64_t journal_bytes;
+	uint64_t root_incarnation; // not 0
+	uint64_t root_generation;  // the least that the root object may show; of `mount` or an
+				   // earlier one
+	uint32_t root_epoch;       // the least, 1..epoch
+	uint32_t epoch;            // current epoch of class 1: that of the last master
+	uint64_t journal_bytes;    // VAULT_JOURNAL_MIN_BYTES..MAX, whole pages
 	uint64_t created_s;
 	uint8_t slots[KEYSLOT_MAX][KEYSLOT_BYTES];
 	unsigned masters_len;
@@ -49,20 +55,25 @@ struct vault_header {
 };
 
 // What can be known without a secret, unauthenticated: used to open one slot only.
-// WERR_NOTVAULT (magic), WERR_TRUNCATED, WERR_MALFORMED (length), WERR_UNSUPPORTED (format, incompat features),
-// WERR_LIMIT (slot parameters).
+// WERR_NOTVAULT (magic), WERR_TRUNCATED, WERR_MALFORMED (length), WERR_UNSUPPORTED (format,
+// incompat features), WERR_LIMIT (slot parameters), WERR_MALFORMED, WERR_UNSUPPORTED (slots).
+// Outputs untouched on failure.
 int vault_header_peek(const uint8_t *buf, size_t len, uint8_t vault_id[static VAULT_ID_BYTES],
 		      struct keyslot_info infos[static KEYSLOT_MAX]) WARN_UNUSED;
 
-// A pointer to slot `index` inside an encoded header of VAULT_HEADER_BYTES.
+// A pointer to slot `index` inside an encoded header of VAULT_HEADER_BYTES; NULL beyond the last
+// slot.
 const uint8_t *vault_header_slot(const uint8_t *buf, unsigned index);
 
-// Checks the MAC (WERR_AUTH) and then decodes strictly (WERR_MALFORMED, WERR_LIMIT). *ret untouched on failure.
+// Checks the MAC (WERR_AUTH) and then decodes strictly (WERR_MALFORMED, WERR_LIMIT,
+// WERR_UNSUPPORTED: any feature bit, a class or slot kind of a later format). *ret untouched on
+// failure.
 int vault_header_decode(const uint8_t *buf, size_t len,
 			const uint8_t root_key[static ROOT_KEY_BYTES],
 			struct vault_header *ret) WARN_UNUSED;
 
-// Encodes and MACs into buf[VAULT_HEADER_BYTES] with the header MAC key (32 bytes, from keyring_header_mac()).
+// Encodes and MACs into buf[VAULT_HEADER_BYTES] with the header MAC key (32 bytes, from
+// keyring_header_mac()). Refuses what decode would refuse, with the same code.
 int vault_header_encode(const struct vault_header *h, const uint8_t mac_key[static 32],
 			uint8_t *buf) WARN_UNUSED;
 
