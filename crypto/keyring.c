@@ -61,7 +61,7 @@ static int unwrap_masters(struct keyring *ring, const struct vault_header *h, co
 		struct keyring_master *to = &ring->masters[i];
 
 		master_aad(h->vault_id, m->class_, m->epoch, aad);
-		int err = siv_unwrap(wrap, aad, sizeof aad, m->wrapped, sizeof m->wrapped, to->key);
+		int err = siv_unwrap(wrap, aad, sizeof aad, m->wrapped, MASTER_KEY_BYTES, to->key);
 		if (err)
 			return err;
 		to->class_ = m->class_;

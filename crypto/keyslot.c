@@ -89,7 +89,7 @@ static int unwrap_field(const struct work *w, const uint8_t *slot, unsigned inde
 	uint8_t aad[AAD_MAX_BYTES];
 	size_t aad_len = slot_aad(slot, index, vault_id, purpose, aad);
 
-	return siv_unwrap(w->wrap, aad, aad_len, slot + at, len + SIV_OVERHEAD, out);
+	return siv_unwrap(w->wrap, aad, aad_len, slot + at, len, out);
 }
 
 // A label is shown on terminals before anything of the vault is authenticated: no control bytes.
