@@ -680,6 +680,8 @@ static int advance_locked(struct journal *j, uint64_t k, const struct journal_ma
 	    j->sequence) { // nothing is left in the log: the next record may as well start a block
 		j->head = block_up(j->head);
 		position = j->head;
+	} else if (mark->sequence == j->sb.s) {
+		position = j->tail; // may lie behind the mark, at the next block
 	} else {
 		uint64_t lap = mark->offset - LOG_START + j->log_bytes - j->tail % j->log_bytes;
 
