@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The vault directory: creating it, opening it with a secret, its header files and their atomic replacement, the lock.
-// wardfs-vault(5), "Vault header". Not thread-safe per struct vault, except vault_write (called by one thread at a time).
+// The vault directory: creating it, opening it with a secret, its header files and their atomic
+// replacement, the lock. wardfs-vault(5), "Vault header". Not thread-safe per struct vault, except
+// vault_write (called by one thread at a time).
 #ifndef WARDFS_FUSEFS_VAULT_H
 #define WARDFS_FUSEFS_VAULT_H
 
@@ -15,51 +16,87 @@
 
 // An open vault: members are read-only for others.
 struct vault {
-	struct host *host;	 // owned
-	struct vault_header *h;	 // decoded; owned
-	struct keyring *ring;	 // owned
+	struct host *host;      // owned
+	struct vault_header *h; // decoded; owned
+	struct keyring *ring;   // owned
 	int readonly;
+	// The header files known to hold what was last read or written: bit 0 wardfs.vault, bit 1
+	// its copy.
+	unsigned intact;
 };
 
 struct vault_create_params {
 	struct argon_params kdf;
-	const char *label;	// of the first slot, may be ""
+	const char *label; // of the first slot, may be "", at most KEYSLOT_LABEL_MAX bytes, no
+			   // control bytes
 	uint64_t created_s;
-	uint64_t journal_bytes; // 0: default for this host (64 MiB, at most 1 % of its free space, at least 8 MiB)
+	uint64_t journal_bytes; // 0: default for this host (64 MiB, at most 1 % of its free space,
+				// at least 8 MiB); else
+				// VAULT_JOURNAL_MIN_BYTES..VAULT_JOURNAL_MAX_BYTES, whole pages
+				// (WERR_LIMIT)
 };
 
-// Makes a vault in an empty directory (host already open; WERR_NOTEMPTY otherwise): lock, journal, objects of root and links
-// directories are *not* made here (the engine treats a vault whose root generation is 0 as empty). On failure what was made is
-// removed again. Writes wardfs.vault last, so that a half-made vault is not a vault.
+// Makes a vault in an empty directory: takes the exclusive lock (WERR_BUSY; held until the caller
+// closes host, which stays the caller's), then journal, header copy, and wardfs.vault last. The
+// objects of the root and links directories are *not* made here (the engine treats a vault whose
+// root generation is 0 as empty). WERR_NOTEMPTY: any name at all is there. WERR_NOSPACE: no room
+// for the journal and the headers. WERR_LIMIT (KDF parameters, journal size), WERR_INVALID (label,
+// empty passphrase). On failure what was made is removed again; a crash leaves a journal without a
+// header, which is no vault, or a whole vault.
 int vault_create(struct host *host, const struct vault_create_params *params,
 		 const struct secret *passphrase) WARN_UNUSED;
 
-// The header as bytes before any secret: reads wardfs.vault, or its copy when the first is missing or does not peek. Bounded; nothing is
-// followed or blocked on. Used by programs to run the KDF separately.
+// The header as bytes before any secret: every copy that peeks. Bounded; nothing is followed or
+// blocked on. Used by programs to run the KDF separately. When no copy is usable the code of
+// wardfs.vault is returned, or of its copy when the first is absent: WERR_NOTVAULT (no header file
+// at all, or another magic), WERR_TRUNCATED, WERR_MALFORMED (also: longer than a header),
+// WERR_UNSUPPORTED, WERR_LIMIT, WERR_DAMAGED (not a plain file with one link), WERR_IO. A copy that
+// may not be read (WERR_PERM) or for which this process has no memory or descriptors fails the call
+// even when the other is there. *ret untouched on failure.
 struct vault_sealed {
-	uint8_t *buf[2]; // wardfs.vault, wardfs.vault.2: NULL where unusable; both VAULT_HEADER_BYTES
-	uint8_t vault_id[VAULT_ID_BYTES];
-	struct keyslot_info infos[KEYSLOT_MAX];
+	uint8_t *buf[2];                  // wardfs.vault, wardfs.vault.2: NULL where unusable; both
+					  // VAULT_HEADER_BYTES
+	uint8_t vault_id[VAULT_ID_BYTES]; // of the first usable one
+	struct keyslot_info infos[KEYSLOT_MAX]; // likewise
 };
 int vault_read_sealed(struct host *host, struct vault_sealed *ret) WARN_UNUSED;
 void vault_sealed_clear(struct vault_sealed *s);
 
-// Tries the passphrase on every used slot (Argon2id once per slot); WERR_SECRET when none opens. root_key: secret memory, freed by the caller
-// with secret_free. ret_slot may be NULL. Authenticates the header (either copy; of two authentic ones the higher write counter wins;
-// the damaged one is written again at the next vault_write).
-int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase, uint8_t **ret_root_key,
-		 unsigned *ret_slot, struct vault_header *ret) WARN_UNUSED;
+// Tries the passphrase on every used slot of both copies (Argon2id once per slot; again only where
+// the copies differ in a slot's salt or parameters) and authenticates what it opens. Of two
+// authentic copies the higher write counter wins, wardfs.vault in a tie and always over a copy of
+// another vault id. root_key: secret memory, freed by the caller with secret_free. ret_slot may be
+// NULL. WERR_SECRET when nothing opens; WERR_AUTH when the passphrase fits a slot and slot or
+// header were changed; WERR_KDFMEM when a slot could not be tried on this machine; WERR_NOMEM.
+// Outputs untouched on failure. A damaged or older copy is written again at the next vault_write.
+int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
+		 uint8_t **ret_root_key, unsigned *ret_slot, struct vault_header *ret) WARN_UNUSED;
 
-// All of it: lock (exclusive, or shared when readonly), read, unlock, key ring. Takes over host (closes it on failure too).
+// All of it: lock (exclusive, or shared when readonly; WERR_BUSY), read, unlock, key ring. Takes
+// over host (closes it on failure too).
 int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 	       struct vault **ret) WARN_UNUSED;
 void vault_close(struct vault *v); // wipes keys, releases the lock
 
-// Writes v->h (write counter + 1) to wardfs.vault, durably, then to its copy.
+// Writes v->h (write counter + 1) to wardfs.vault, durably, then to its copy. The counter stays
+// raised on failure. A full host is no failure: then the files are written over in place, one after
+// the other, so that one of them is whole at every moment (WERR_NOSPACE when that cannot be done
+// either). WERR_READONLY, WERR_MALFORMED and WERR_LIMIT (v->h breaks a rule of the format),
+// WERR_IO.
 int vault_write(struct vault *v) WARN_UNUSED;
 
-// New passphrase for the slot that `old` opens: new root key and master epoch, all slots resealed (vault must not be mounted: takes the
-// exclusive lock). kdf: parameters of the new slot.
+// New passphrase for the slot that `old` opens: new root key and master epoch, that slot made anew
+// (its label is kept), all other slots resealed, so that they open with their own passphrases as
+// before. Takes the exclusive lock (held until the caller closes host, which stays the caller's).
+// WERR_BUSY: the vault is mounted, or it was not unmounted cleanly; then mount and unmount it once
+// first, since its journal can be read under the old root key only. WERR_SECRET, WERR_AUTH as
+// vault_unlock; WERR_INVALID: new_ is empty; WERR_LIMIT: KDF parameters, or no room for another
+// epoch. kdf: parameters of the new slot.
+//
+// Order: wardfs.vault, its copy, journal superblocks (a clean vault does without them; the next
+// mount makes them anew). On success the old passphrase opens nothing. After a failure or a crash
+// before wardfs.vault was replaced nothing has changed; between the two files the new passphrase
+// opens the one and the old passphrase the other, and the next vault_write with either ends that.
 int vault_passwd(struct host *host, const struct secret *old, const struct secret *new_,
 		 const struct argon_params *kdf, uint64_t now_s) WARN_UNUSED;
 

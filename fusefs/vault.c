@@ -1,0 +1,612 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/vault.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "crypto/rng.h"
+#include "crypto/secret.h"
+#include "fusefs/journal.h"
+
+_Static_assert(VAULT_JOURNAL_MIN_BYTES == JOURNAL_MIN_BYTES &&
+		       VAULT_JOURNAL_MAX_BYTES == JOURNAL_MAX_BYTES,
+	       "the header and the journal bound its size alike");
+
+#define PAGE 4096u
+#define COPIES 2
+// Beside the journal: both headers, the temporary file of a replacement, and what the host needs
+// for names.
+#define CREATE_MARGIN_BYTES (4ull * VAULT_HEADER_BYTES)
+
+static const char *const copy_names[COPIES] = {VAULT_FILE, VAULT_FILE_COPY};
+
+static void free_cleanup(void *pp)
+{
+	free(*(void **)pp);
+}
+#define FREE_AUTO __attribute__((cleanup(free_cleanup)))
+
+// ---- reading ----
+
+// One header file that peeks, or NULL and a code.
+static int read_copy(struct host *host, const char *name, uint8_t vault_id[static VAULT_ID_BYTES],
+		     struct keyslot_info *infos, uint8_t **ret)
+{
+	uint8_t *buf = NULL;
+	size_t len = 0;
+	int err = host_read_top(host, name, VAULT_HEADER_BYTES, &buf, &len);
+
+	// Longer than any header of this format: not read at all.
+	if (err == WERR_LIMIT)
+		return WERR_MALFORMED;
+	if (err)
+		return err;
+	err = vault_header_peek(buf, len, vault_id, infos);
+	if (err) {
+		free(buf);
+		return err;
+	}
+	*ret = buf;
+	return 0;
+}
+
+// Trouble of this machine, not of the file: the other copy, perhaps an older one, is no answer to
+// it.
+static int is_local_error(int err)
+{
+	return err == WERR_NOMEM || err == WERR_MFILE || err == WERR_PERM ||
+	       err == WERR_NOTPERMITTED;
+}
+
+int vault_read_sealed(struct host *host, struct vault_sealed *ret)
+{
+	struct vault_sealed found = {.buf = {NULL, NULL}};
+	struct keyslot_info infos[KEYSLOT_MAX];
+	uint8_t vault_id[VAULT_ID_BYTES];
+	int errs[COPIES];
+
+	for (int i = 0; i < COPIES; i++) {
+		errs[i] = read_copy(host, copy_names[i], vault_id, infos, &found.buf[i]);
+		if (is_local_error(errs[i])) {
+			vault_sealed_clear(&found);
+			return errs[i];
+		}
+		if (errs[i] == 0 && (i == 0 || !found.buf[0])) {
+			memcpy(found.vault_id, vault_id, sizeof vault_id);
+			memcpy(found.infos, infos, sizeof infos);
+		}
+	}
+	if (!found.buf[0] && !found.buf[1]) {
+		int err = errs[0] == WERR_NOTFOUND ? errs[1] : errs[0];
+		return err == WERR_NOTFOUND ? WERR_NOTVAULT : err;
+	}
+	*ret = found;
+	return 0;
+}
+
+void vault_sealed_clear(struct vault_sealed *s)
+{
+	for (int i = 0; i < COPIES; i++) {
+		free(s->buf[i]);
+		s->buf[i] = NULL;
+	}
+}
+
+// ---- unlocking ----
+
+// The KEKs already derived: both copies mostly hold the same slots, and each derivation is slow on
+// purpose.
+struct kek_cache {
+	struct kek_entry {
+		const uint8_t *slot; // in a buffer that outlives the cache; NULL: nothing yet
+		int err;
+		uint8_t kek[ARGON_KEK_BYTES];
+	} entries[KEYSLOT_MAX];
+};
+
+// What one copy of the header yields.
+struct opened {
+	int err;
+	unsigned slot;
+	uint8_t *root_key; // secret memory
+	struct vault_header *h;
+};
+
+static void opened_clear(struct opened *o)
+{
+	secret_free(o->root_key);
+	free(o->h);
+	*o = (struct opened){.err = 0};
+}
+
+// Whether two slots lead from a passphrase to the same KEK: same Argon2id parameters and salt.
+static int same_kdf(const uint8_t *a, const uint8_t *b)
+{
+	const size_t from = 80, to = 128;
+
+	return memcmp(a + from, b + from, to - from) == 0;
+}
+
+static int slot_kek(struct kek_cache *cache, unsigned index, const uint8_t *slot,
+		    const struct secret *passphrase, const uint8_t **ret)
+{
+	struct kek_entry *e = &cache->entries[index];
+
+	if (!e->slot || !same_kdf(e->slot, slot)) {
+		e->err = keyslot_kek(slot, passphrase, e->kek);
+		e->slot = slot;
+	}
+	*ret = e->kek;
+	return e->err;
+}
+
+// Which failure says most: a slot that knows the passphrase and was changed, then a machine too
+// small, then "wrong".
+static int graver(int a, int b)
+{
+	static const int order[] = {WERR_NOMEM, WERR_AUTH, WERR_KDFMEM, WERR_SECRET};
+
+	for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+		if (a == order[i] || b == order[i])
+			return order[i];
+	}
+	return a ? a : b;
+}
+
+// Finds the slot that the passphrase opens.
+static int open_slots(const uint8_t *buf, const uint8_t *vault_id, const struct keyslot_info *infos,
+		      const struct secret *passphrase, struct kek_cache *cache, struct opened *o)
+{
+	int worst = WERR_SECRET;
+
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		const uint8_t *slot = vault_header_slot(buf, i);
+		const uint8_t *kek;
+
+		if (infos[i].kind == KEYSLOT_EMPTY)
+			continue;
+		int err = slot_kek(cache, i, slot, passphrase, &kek);
+		if (!err)
+			err = keyslot_open(slot, i, vault_id, kek, o->root_key);
+		if (!err) {
+			o->slot = i;
+			return 0;
+		}
+		worst = graver(worst, err);
+	}
+	return worst;
+}
+
+static int open_copy(const uint8_t *buf, const struct secret *passphrase, struct kek_cache *cache,
+		     struct opened *o)
+{
+	struct keyslot_info infos[KEYSLOT_MAX];
+	uint8_t vault_id[VAULT_ID_BYTES];
+	int err = vault_header_peek(buf, VAULT_HEADER_BYTES, vault_id, infos);
+
+	if (err)
+		return err;
+	o->root_key = secret_alloc(ROOT_KEY_BYTES);
+	o->h = malloc(sizeof *o->h);
+	if (!o->root_key || !o->h)
+		return WERR_NOMEM;
+	err = open_slots(buf, vault_id, infos, passphrase, cache, o);
+	return err ? err : vault_header_decode(buf, VAULT_HEADER_BYTES, o->root_key, o->h);
+}
+
+// Of two authentic copies the one written later; never a foreign vault's in the place of ours.
+static int choose(const struct opened o[static COPIES])
+{
+	if (o[0].err || o[1].err)
+		return o[0].err ? 1 : 0;
+	if (memcmp(o[0].h->vault_id, o[1].h->vault_id, VAULT_ID_BYTES) != 0)
+		return 0;
+	return o[1].h->write_counter > o[0].h->write_counter ? 1 : 0;
+}
+
+static int same_copies(const struct vault_sealed *s)
+{
+	return s->buf[0] && s->buf[1] && memcmp(s->buf[0], s->buf[1], VAULT_HEADER_BYTES) == 0;
+}
+
+// Opens every usable copy and keeps the one that counts in *ret; *ret_intact has a bit for each
+// file that holds it.
+static int unlock(const struct vault_sealed *s, const struct secret *passphrase, struct opened *ret,
+		  unsigned *ret_intact)
+{
+	struct opened o[COPIES] = {{.err = WERR_NOTFOUND}, {.err = WERR_NOTFOUND}};
+	SECRET_AUTO struct kek_cache *cache = secret_alloc(sizeof *cache);
+
+	if (!cache)
+		return WERR_NOMEM;
+	const int same = same_copies(s);
+	for (int i = 0; i < COPIES; i++) {
+		if (s->buf[i] && !(i == 1 && same))
+			o[i].err = open_copy(s->buf[i], passphrase, cache, &o[i]);
+	}
+	const int chosen = choose(o);
+	if (o[chosen].err) {
+		int err = o[0].err == WERR_NOTFOUND ? o[1].err : graver(o[0].err, o[1].err);
+		opened_clear(&o[0]);
+		opened_clear(&o[1]);
+		return err;
+	}
+	*ret = o[chosen];
+	opened_clear(&o[1 - chosen]);
+	*ret_intact = same ? 3u : 1u << chosen;
+	return 0;
+}
+
+int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
+		 uint8_t **ret_root_key, unsigned *ret_slot, struct vault_header *ret)
+{
+	struct opened o;
+	unsigned intact;
+	int err = unlock(s, passphrase, &o, &intact);
+
+	if (err)
+		return err;
+	*ret = *o.h;
+	*ret_root_key = o.root_key;
+	if (ret_slot)
+		*ret_slot = o.slot;
+	free(o.h);
+	return 0;
+}
+
+// ---- writing ----
+
+// Writes over a header file as it stands. Only while the other one is whole: a crash tears this
+// one.
+static int overwrite_copy(struct host *host, int copy, const uint8_t *buf)
+{
+	struct host_file *f = NULL;
+	int err = host->ops->open_top(host, copy_names[copy], HOST_RDWR, &f);
+
+	if (err)
+		return err;
+	err = host_pwrite(f, buf, VAULT_HEADER_BYTES, 0);
+	if (!err)
+		err = host->ops->truncate(f, VAULT_HEADER_BYTES);
+	if (!err)
+		err = host->ops->datasync(f);
+	host->ops->file_close(f);
+	return err;
+}
+
+// What forbids a second file beside the old one, but not writing over the old one.
+static int is_room_error(int err)
+{
+	return err == WERR_NOSPACE || err == WERR_QUOTA || err == WERR_DAMAGED;
+}
+
+// A full host must not keep a vault from being opened: deleting is what makes room again. Both
+// files are written over, the one that is not needed first, so that at every moment one of them is
+// whole.
+static int overwrite_both(struct host *host, const uint8_t *buf, unsigned *intact, unsigned done)
+{
+	const int first = *intact & 1u ? 1 : 0;
+
+	for (int n = 0; n < COPIES; n++) {
+		const int copy = n == 0 ? first : 1 - first;
+
+		if (done & 1u << copy)
+			continue;
+		*intact &= ~(1u << copy);
+		if (!*intact)
+			return WERR_NOSPACE;
+		int err = overwrite_copy(host, copy, buf);
+		if (err)
+			return err;
+		*intact |= 1u << copy;
+	}
+	return 0;
+}
+
+// Makes both header files hold buf, durably, wardfs.vault first. *intact: the files known to be
+// whole, before and after.
+static int write_both(struct host *host, const uint8_t *buf, unsigned *intact)
+{
+	unsigned done = 0;
+
+	for (int i = 0; i < COPIES; i++) {
+		int err = host_replace_top(host, copy_names[i], buf, VAULT_HEADER_BYTES);
+		if (is_room_error(err))
+			return overwrite_both(host, buf, intact, done) ? err : 0;
+		if (err)
+			return err;
+		done |= 1u << i;
+		*intact |= 1u << i;
+	}
+	return 0;
+}
+
+// Encodes with a write counter that no header of this vault had before. The counter stays raised
+// even when the write fails later: part of it may have reached the host.
+static int encode_next(struct vault_header *h, const uint8_t *mac_key, uint8_t *buf)
+{
+	if (h->write_counter == UINT64_MAX)
+		return WERR_LIMIT;
+	h->write_counter++;
+	return vault_header_encode(h, mac_key, buf);
+}
+
+int vault_write(struct vault *v)
+{
+	FREE_AUTO uint8_t *buf = malloc(VAULT_HEADER_BYTES);
+
+	if (v->readonly)
+		return WERR_READONLY;
+	if (!buf)
+		return WERR_NOMEM;
+	int err = encode_next(v->h, keyring_header_mac(v->ring), buf);
+	return err ? err : write_both(v->host, buf, &v->intact);
+}
+
+// ---- opening and closing ----
+
+static int read_and_unlock(struct host *host, const struct secret *passphrase, struct opened *ret,
+			   unsigned *ret_intact)
+{
+	struct vault_sealed sealed;
+	int err = vault_read_sealed(host, &sealed);
+
+	if (err)
+		return err;
+	err = unlock(&sealed, passphrase, ret, ret_intact);
+	vault_sealed_clear(&sealed);
+	return err;
+}
+
+int vault_open(struct host *host, const struct secret *passphrase, int readonly, struct vault **ret)
+{
+	struct opened o = {.err = 0};
+	struct vault *v = calloc(1, sizeof *v);
+	int err = WERR_NOMEM;
+
+	if (!v)
+		goto fail;
+	err = host->ops->lock(host, !readonly);
+	if (err)
+		goto fail;
+	err = read_and_unlock(host, passphrase, &o, &v->intact);
+	if (err)
+		goto fail;
+	err = keyring_new(o.h, o.root_key, &v->ring);
+	if (err)
+		goto fail;
+	v->host = host;
+	v->h = o.h;
+	v->readonly = readonly;
+	secret_free(o.root_key);
+	*ret = v;
+	return 0;
+fail:
+	opened_clear(&o);
+	free(v);
+	host->ops->close(host);
+	return err;
+}
+
+void vault_close(struct vault *v)
+{
+	if (!v)
+		return;
+	keyring_free(v->ring);
+	free(v->h);
+	v->host->ops->close(v->host);
+	free(v);
+}
+
+// ---- creating ----
+
+static int refuse_any(void *arg, const char *name)
+{
+	(void)arg;
+	(void)name;
+	return WERR_NOTEMPTY;
+}
+
+static uint64_t free_bytes(const struct host_space *space)
+{
+	uint64_t bytes;
+
+	if (__builtin_mul_overflow(space->blocks_avail, space->block_bytes, &bytes))
+		return UINT64_MAX;
+	return bytes;
+}
+
+// The journal's size: as asked, or the default for this host. WERR_LIMIT, WERR_NOSPACE.
+static int journal_size(struct host *host, uint64_t asked, uint64_t *ret)
+{
+	struct host_space space;
+	uint64_t bytes = asked;
+	int err = host->ops->space(host, &space);
+
+	if (err)
+		return err;
+	const uint64_t avail = free_bytes(&space);
+	if (bytes == 0) {
+		bytes = avail / 100;
+		if (bytes > JOURNAL_DEFAULT_BYTES)
+			bytes = JOURNAL_DEFAULT_BYTES;
+		if (bytes < JOURNAL_MIN_BYTES)
+			bytes = JOURNAL_MIN_BYTES;
+		bytes -= bytes % PAGE;
+	}
+	if (bytes < JOURNAL_MIN_BYTES || bytes > JOURNAL_MAX_BYTES || bytes % PAGE != 0)
+		return WERR_LIMIT;
+	if (avail < bytes + CREATE_MARGIN_BYTES)
+		return WERR_NOSPACE;
+	*ret = bytes;
+	return 0;
+}
+
+static int new_header(const struct vault_create_params *params, const struct secret *passphrase,
+		      uint64_t journal_bytes, struct vault_header *h, struct keyring **ret_ring)
+{
+	struct keyslot_info info = {
+		.kind = KEYSLOT_PASSPHRASE, .created_s = params->created_s, .kdf = params->kdf};
+	SECRET_AUTO uint8_t *root_key = NULL;
+	const size_t label_len = strlen(params->label);
+
+	if (label_len > KEYSLOT_LABEL_MAX)
+		return WERR_INVALID;
+	memcpy(info.label, params->label, label_len);
+	int err = keyring_create(h, &info, passphrase, &root_key);
+	if (err)
+		return err;
+	h->journal_bytes = journal_bytes;
+	h->created_s = params->created_s;
+	return keyring_new(h, root_key, ret_ring);
+}
+
+// Everything that vault_create makes. wardfs.vault is the last: what a crash leaves before it is no
+// vault, or, with the copy already there, a whole one.
+static int write_new(struct host *host, struct vault_header *h, const struct keyring *ring)
+{
+	FREE_AUTO uint8_t *buf = malloc(VAULT_HEADER_BYTES);
+
+	if (!buf)
+		return WERR_NOMEM;
+	int err = encode_next(h, keyring_header_mac(ring), buf);
+	if (err)
+		return err;
+	err = journal_create(host, ring, h->journal_bytes);
+	if (err)
+		return err;
+	err = host_replace_top(host, VAULT_FILE_COPY, buf, VAULT_HEADER_BYTES);
+	if (err)
+		return err;
+	return host_replace_top(host, VAULT_FILE, buf, VAULT_HEADER_BYTES);
+}
+
+// After a failure: the directory was empty before. What cannot be removed is reported by nobody, it
+// is junk.
+static void remove_new(struct host *host)
+{
+	static const char *const names[] = {VAULT_FILE, VAULT_FILE_COPY, JOURNAL_NAME};
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		int ignored = host->ops->unlink_top(host, names[i]);
+		(void)ignored;
+	}
+}
+
+int vault_create(struct host *host, const struct vault_create_params *params,
+		 const struct secret *passphrase)
+{
+	struct keyring *ring = NULL;
+	uint64_t journal_bytes;
+	int err = host->ops->lock(host, 1);
+
+	if (err)
+		return err;
+	err = host->ops->list_top(host, refuse_any, NULL);
+	if (err)
+		return err;
+	err = journal_size(host, params->journal_bytes, &journal_bytes);
+	if (err)
+		return err;
+	FREE_AUTO struct vault_header *h = malloc(sizeof *h);
+	if (!h)
+		return WERR_NOMEM;
+	err = new_header(params, passphrase, journal_bytes, h, &ring);
+	if (err)
+		return err;
+	err = write_new(host, h, ring);
+	if (err)
+		remove_new(host);
+	keyring_free(ring);
+	return err;
+}
+
+// ---- passwd ----
+
+// Puts a slot for `passphrase` in the place of slot `index`, keeping its label.
+static int replace_slot(struct vault_header *h, unsigned index, const struct secret *passphrase,
+			const struct argon_params *kdf, uint64_t now_s, const uint8_t *root_key)
+{
+	struct keyslot_info info;
+	int err = keyslot_info(h->slots[index], &info);
+
+	if (err)
+		return err;
+	// The number of the header write that brings the slot: greater than any serial before, so
+	// never used again.
+	if (h->write_counter >= UINT32_MAX)
+		return WERR_LIMIT;
+	info.serial = (uint32_t)h->write_counter + 1;
+	info.created_s = now_s;
+	info.kdf = *kdf;
+	return keyslot_make(h->slots[index], index, h->vault_id, &info, passphrase, root_key);
+}
+
+// New root key, resealed slots, new slot; *ret_ring is the ring of the changed header.
+static int renew(struct opened *o, const struct secret *passphrase, const struct argon_params *kdf,
+		 uint64_t now_s, struct keyring **ret_ring)
+{
+	SECRET_AUTO uint8_t *new_root = NULL;
+	int err = keyring_renew(o->h, o->root_key, &new_root);
+
+	if (err)
+		return err;
+	err = replace_slot(o->h, o->slot, passphrase, kdf, now_s, new_root);
+	return err ? err : keyring_new(o->h, new_root, ret_ring);
+}
+
+static int passwd_opened(struct host *host, struct opened *o, unsigned intact,
+			 const struct secret *passphrase, const struct argon_params *kdf,
+			 uint64_t now_s)
+{
+	struct keyring *old_ring = NULL;
+	struct keyring *new_ring = NULL;
+	FREE_AUTO uint8_t *buf = malloc(VAULT_HEADER_BYTES);
+
+	if (!buf)
+		return WERR_NOMEM;
+	// The journal's records are sealed under the old root key: they must have been replayed
+	// before it goes.
+	if (o->h->state != VAULT_CLEAN)
+		return WERR_BUSY;
+	int err = keyring_new(o->h, o->root_key, &old_ring);
+	if (err)
+		return err;
+	err = renew(o, passphrase, kdf, now_s, &new_ring);
+	if (!err)
+		err = encode_next(o->h, keyring_header_mac(new_ring), buf);
+	if (!err)
+		err = write_both(host, buf, &intact);
+	// Last: a clean header ignores a journal that it cannot open, but not the other way round.
+	// For the same reason a failure here changes nothing: the passphrase is changed, and the
+	// next mount makes the superblocks anew.
+	if (!err) {
+		int ignored = journal_rekey(host, old_ring, new_ring, o->h->journal_bytes);
+		(void)ignored;
+	}
+	keyring_free(old_ring);
+	keyring_free(new_ring);
+	return err;
+}
+
+int vault_passwd(struct host *host, const struct secret *old, const struct secret *new_,
+		 const struct argon_params *kdf, uint64_t now_s)
+{
+	struct opened o;
+	unsigned intact;
+	int err = host->ops->lock(host, 1);
+
+	if (err)
+		return err;
+	if (new_->len == 0)
+		return WERR_INVALID;
+	err = argon_check(kdf);
+	if (err)
+		return err;
+	err = read_and_unlock(host, old, &o, &intact);
+	if (err)
+		return err;
+	err = passwd_opened(host, &o, intact, new_, kdf, now_s);
+	opened_clear(&o);
+	return err;
+}
