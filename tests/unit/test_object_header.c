@@ -338,7 +338,10 @@ START_TEST(capacities)
 	h.size++;
 	ck_assert_int_eq(object_header_seal(&h, &id, keys, nonce, page), WERR_INVALID);
 	sample_inline();
-	h.type = OBJECT_DIR;
+	h.type = OBJECT_SYMLINK;
+	ck_assert_int_eq(object_header_seal(&h, &id, keys, nonce, page), WERR_INVALID);
+	sample_inline();
+	h.name_len = 0;
 	ck_assert_int_eq(object_header_seal(&h, &id, keys, nonce, page), WERR_INVALID);
 	sample_inline();
 	id.number = 0;

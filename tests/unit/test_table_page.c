@@ -183,13 +183,14 @@ END_TEST
 
 START_TEST(entry_encode_refusals)
 {
-	static const uint8_t long_target[ENTRY_TARGET_MAX + 1] = {'x'};
+	uint8_t long_target[ENTRY_TARGET_MAX + 1];
 	struct entry rows[] = {fixture_entry(""),  fixture_entry("a/b"), fixture_entry("a"),
 			       fixture_entry("a"), fixture_entry("a"),   link_entry(),
 			       symlink_entry(),    fixture_entry("dev")};
 	uint8_t bytes[2 * ENTRY_BYTES_MAX];
 	size_t len = 4711;
 
+	memset(long_target, 't', sizeof(long_target));
 	rows[2].number = 0;
 	rows[3].number = 1ull << 63;
 	rows[4].incarnation = 0;
@@ -429,6 +430,7 @@ static const struct {
 	{"an offset near the end", {{8, 4090}}},
 	{"an offset behind the page", {{8, 5000}}},
 	{"an entry without a slot", {{10, 0}}},
+	{"the last entry without a slot", {{8, 0}}},
 	{"a slot behind the count", {{8 + 2 * 59, 3544}}},
 	{"dirt in free space", {{3000, 1}}},
 	{"dirt at the start of free space", {{128, 1}}},
@@ -453,6 +455,26 @@ START_TEST(page_refusals)
 }
 END_TEST
 
+// An entry cut by the page's end.
+START_TEST(page_end)
+{
+	static const unsigned left[] = {1, 2, 23, 137};
+	uint8_t page[WARD_PAGE];
+	uint8_t bytes[ENTRY_BYTES_MAX];
+	struct entry e = fixture_entry("e");
+	unsigned at = WARD_PAGE - left[_i];
+	size_t len;
+
+	ck_assert_int_eq(entry_encode(&e, bytes, sizeof(bytes), &len), 0);
+	table_page_init(page);
+	le16_put(page, 1);
+	le16_put(page + 2, (uint16_t)at);
+	le16_put(page + 8, (uint16_t)at);
+	memcpy(page + at, bytes, left[_i] < len ? left[_i] : len);
+	ck_assert_int_eq(table_page_check(page), left[_i] == len ? 0 : WERR_MALFORMED);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("table_page");
@@ -472,6 +494,7 @@ int main(void)
 	tcase_add_test(tc, page_set_in_place);
 	tcase_add_test(tc, page_model);
 	tcase_add_loop_test(tc, page_refusals, 0, sizeof(bad_pages) / sizeof(bad_pages[0]));
+	tcase_add_loop_test(tc, page_end, 0, 4);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }
