@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// The model test: random operations on the engine and on shape.h at once. Each op_* function makes
+// one operation and compares; a difference ends the program (trace_fail).
+#ifndef WARDFS_TESTS_MODEL_H
+#define WARDFS_TESTS_MODEL_H
+
+#include "tests/model/prng.h"
+#include "tests/model/shape.h"
+#include "tests/model/world.h"
+
+#define MODEL_STREAMS 3
+#define MODEL_NAMES 72
+#define MODEL_WIDE_NAMES 700 // in some directories
+#define MODEL_LIVE_MAX 600
+
+// A directory that is being read in pieces while it changes.
+struct stream_name {
+	char *name;
+	int expected; // there from the start
+	int changed;  // came or went meanwhile: may or may not be seen
+	unsigned seen;
+};
+struct stream {
+	uint64_t ino; // 0: not in use
+	uint64_t cookie;
+	struct stream_name *names;
+	size_t n, cap;
+};
+
+struct model {
+	struct shape shape;
+	struct world *world;
+	struct fs *fs;
+	struct prng rng;
+	uint64_t seq; // number of the current operation
+	int dark;     // the power went off during an operation: recover before the next one
+	// A node whose making was not answered: it may be there under a number that nobody knows.
+	struct shape_node *pending, *pending_dir;
+	char pending_name[FS_NAME_MAX + 1];
+	struct stream streams[MODEL_STREAMS];
+	uint8_t *buf, *buf2; // MODEL_BUF bytes each
+	uint64_t remounts, kills, cuts, dark_opens;
+};
+#define MODEL_BUF (2u << 20)
+
+// Names of the pool that operations draw from.
+void model_pool_name(unsigned i, char out[static FS_NAME_MAX + 1]);
+// A name for an operation on a directory: one that is there (in about `existing` of 100 cases) or
+// any of the pool.
+void model_choose_name(struct model *m, const struct shape_node *dir, unsigned existing,
+		       char out[static FS_NAME_MAX + 1]);
+// Compares an answer with what was expected (0, or one of the codes in `allowed`, ended by 0). True
+// when the operation changed something: it succeeded, or the power went off during it and it would
+// have succeeded.
+int model_answer(struct model *m, int err, const int *allowed);
+// The same for an operation that has to succeed.
+int model_success(struct model *m, int err);
+// A random node whose type is in the mask (1 << type), known to the kernel's side; orphans where
+// allowed. NULL: there is none.
+struct shape_node *model_pick(struct model *m, unsigned types, int orphans);
+// Looks a node up (and what stands above it) until the engine counts at least one look-up for it.
+// Ends false when the power is off.
+int model_know(struct model *m, struct shape_node *node);
+void model_check_stat(struct model *m, const struct shape_node *node, const struct fs_stat *st);
+// Something happens to the node.
+void model_touch(struct shape_node *node);
+// The engine says that everything is durable.
+void model_all_durable(struct model *m);
+
+void op_make(struct model *m);
+void op_unlink(struct model *m);
+void op_rmdir(struct model *m);
+void op_rename(struct model *m);
+void op_link(struct model *m);
+void op_lookup(struct model *m);
+void op_forget(struct model *m);
+
+void op_write(struct model *m);
+void op_read(struct model *m);
+void op_truncate(struct model *m);
+void op_fallocate(struct model *m);
+void op_seek(struct model *m);
+void op_copy(struct model *m);
+void op_fsync(struct model *m);
+void op_checkpoint(struct model *m);
+
+void op_setattr(struct model *m);
+void op_getattr(struct model *m);
+void op_setxattr(struct model *m);
+void op_removexattr(struct model *m);
+void op_listxattr(struct model *m);
+void op_readlink(struct model *m);
+
+void op_readdir(struct model *m);
+// A name of the directory came, went, or shows something else.
+void stream_changed(struct model *m, const struct shape_node *dir, const char *name);
+void stream_drop(struct model *m, const struct shape_node *dir);
+void stream_drop_all(struct model *m);
+
+// What the tree is compared with after it was opened again.
+enum model_after { AFTER_CLOSE, AFTER_KILL, AFTER_CUT };
+// Walks the whole tree, compares it, and takes over what the crash left.
+void verify_tree(struct model *m, enum model_after after);
+// No host file without a name: an object that was removed is gone from the host.
+void verify_no_leak(struct model *m);
+
+// Closes, kills or cuts, and opens again, with the comparison.
+void epoch_remount(struct model *m);
+void epoch_kill(struct model *m);
+void epoch_cut(struct model *m);
+
+#endif

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// A vault in a simulated host and the engine on it: opening, closing, killing, cutting the power.
+// Host errors in what must not fail end the program (trace_fail). Not thread-safe.
+#ifndef WARDFS_TESTS_WORLD_H
+#define WARDFS_TESTS_WORLD_H
+
+#include <stdint.h>
+
+#include "fusefs/fs.h"
+
+struct world;
+
+// A new vault (cheapest key derivation, smallest journal), not open.
+struct world *world_new(uint64_t seed);
+void world_free(struct world *w);
+// The engine, driven by the caller (fs_params.manual). The clock advances by a little more than a
+// second at each reading. Only a power cut armed before may make it fail: then the code is returned
+// and world_dark() is true.
+int world_open(struct world *w) WARN_UNUSED;
+struct fs *world_fs(const struct world *w);
+// A clean end. The code of fs_close.
+int world_close(struct world *w) WARN_UNUSED;
+// SIGKILL: what was written to the host is there.
+void world_kill(struct world *w);
+// A power cut: of what was not flushed any part may be there.
+void world_cut(struct world *w);
+// The power goes off by itself after `calls` more host calls that change something; world_cut()
+// must follow.
+void world_arm(struct world *w, uint64_t calls);
+void world_disarm(struct world *w);
+int world_dark(const struct world *w);
+// Calls fn for the number of every object file in the host's folders; 0 for other names.
+void world_objects(struct world *w, void (*fn)(void *arg, uint64_t number, const char *name),
+		   void *arg);
+
+#endif
