@@ -36,6 +36,7 @@
 #define CLASSES 32u
 #define SMALL_MAX ((size_t)8192)
 #define NO_CLASS CLASSES
+#define ALL_RUNS ((uint32_t)((1ull << RUNS) - 1))
 
 struct span {
 	struct span *self; // catches pointers that are not ours
@@ -47,9 +48,9 @@ struct span {
 
 struct run {
 	LIST_ENTRY(run)
-	link; // in heap.partial while it has both free and used objects, or is kept empty
+	link;                // in heap.partial while it has a free object
 	unsigned size_class; // NO_CLASS while the run belongs to no class
-	unsigned count;      // used objects
+	unsigned count;      // used objects; a run with none goes back to its arena
 	unsigned cap;
 	unsigned hint; // no free object in any word below
 	uint64_t used[WORDS];
@@ -57,8 +58,8 @@ struct run {
 
 struct arena {
 	struct span span;
-	LIST_ENTRY(arena) link; // in heap.roomy while free_runs > 0
-	unsigned free_runs;
+	LIST_ENTRY(arena) link; // in heap.roomy while it has a free run
+	uint32_t free_runs;     // one bit each
 	struct run runs[RUNS];
 };
 _Static_assert(sizeof(struct arena) <= HEADER_BYTES, "the header of an arena holds its runs");
@@ -228,7 +229,7 @@ static struct arena *arena_new(void)
 		return NULL;
 	for (size_t i = 0; i < RUNS; i++)
 		a->runs[i].size_class = NO_CLASS;
-	a->free_runs = RUNS;
+	a->free_runs = ALL_RUNS;
 	LIST_INSERT_HEAD(&heap.roomy, a, link);
 	poison((uint8_t *)a + HEADER_BYTES, SPAN_BYTES - HEADER_BYTES);
 	return a;
@@ -238,13 +239,13 @@ static struct arena *arena_new(void)
 static struct run *run_new(unsigned size_class)
 {
 	struct arena *a = LIST_FIRST(&heap.roomy);
-	struct run *r;
 
 	if (!a && !(a = arena_new()))
 		return NULL;
-	for (r = a->runs; r->size_class != NO_CLASS; r++)
-		continue;
-	if (--a->free_runs == 0)
+	struct run *r = &a->runs[__builtin_ctz(a->free_runs)];
+
+	a->free_runs &= a->free_runs - 1;
+	if (!a->free_runs)
 		LIST_REMOVE(a, link);
 
 	size_t room = r == a->runs ? RUN_BYTES - HEADER_BYTES : RUN_BYTES;
@@ -255,8 +256,9 @@ static struct run *run_new(unsigned size_class)
 	r->hint = 0;
 	// Bits beyond the capacity look used.
 	memset(r->used, 0xff, sizeof(r->used));
-	for (unsigned i = 0; i < r->cap; i++)
-		r->used[i / 64] &= ~(1ull << i % 64);
+	memset(r->used, 0, r->cap / 64 * sizeof(r->used[0]));
+	if (r->cap % 64)
+		r->used[r->cap / 64] = ~0ull << r->cap % 64;
 	LIST_INSERT_HEAD(&heap.partial[size_class], r, link);
 	return r;
 }
@@ -267,9 +269,10 @@ static void run_retire(struct arena *a, struct run *r)
 {
 	LIST_REMOVE(r, link);
 	r->size_class = NO_CLASS;
-	if (a->free_runs++ == 0)
+	if (!a->free_runs)
 		LIST_INSERT_HEAD(&heap.roomy, a, link);
-	if (a->free_runs == RUNS && (LIST_FIRST(&heap.roomy) != a || LIST_NEXT(a, link))) {
+	a->free_runs |= 1u << (r - a->runs);
+	if (a->free_runs == ALL_RUNS && (LIST_FIRST(&heap.roomy) != a || LIST_NEXT(a, link))) {
 		LIST_REMOVE(a, link);
 		span_unmap(&a->span);
 	}
@@ -329,9 +332,7 @@ static void small_free(struct arena *a, uint8_t *p)
 		r->hint = index / 64;
 	if (r->count-- == r->cap)
 		LIST_INSERT_HEAD(&heap.partial[r->size_class], r, link);
-	// The last partial run of a class stays, lest one object coming and going moves it each
-	// time.
-	if (r->count == 0 && (LIST_FIRST(&heap.partial[r->size_class]) != r || LIST_NEXT(r, link)))
+	if (r->count == 0)
 		run_retire(a, r);
 	pthread_mutex_unlock(&heap.lock);
 }

@@ -150,7 +150,7 @@ static int little_memory(void *arg)
 
 START_TEST(memory_refused)
 {
-	if (UNIT_ASAN) {
+	if (UNIT_SANITIZED) {
 		puts("skipped: a sanitizer needs its address space");
 		return;
 	}

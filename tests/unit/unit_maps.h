@@ -41,12 +41,15 @@ static inline size_t unit_maps(struct unit_map *v, size_t cap)
 	return n;
 }
 
-// Whether a mapping looks like one of the heap's: written to, not dumped, at a multiple of 256 KiB,
-// and not as vast as a sanitizer's shadow.
+// Whether a mapping of unit_maps() looks like one of the heap's, and not like a sanitizer's shadow:
+// writable, not dumped, at a multiple of 256 KiB, between inaccessible ones, and not vast. Never
+// the first or the last of a process.
 static inline int unit_map_secret(const struct unit_map *m)
 {
 	return memcmp(m->perms, "rw-p", 4) == 0 && !m->dumped && m->start % (256 * 1024) == 0 &&
-	       m->end - m->start <= (size_t)64 * 1024 * 1024;
+	       m->end - m->start <= (size_t)64 * 1024 * 1024 && m[-1].end == m->start &&
+	       memcmp(m[-1].perms, "---p", 4) == 0 && m[1].start == m->end &&
+	       memcmp(m[1].perms, "---p", 4) == 0;
 }
 
 // Bytes in the heap's mappings.

@@ -14,15 +14,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define UNIT_ASAN 1
+// The sanitizers turn mlock into nothing and need the whole address space.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNIT_SANITIZED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNIT_ASAN 1
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define UNIT_SANITIZED 1
 #endif
 #endif
-#ifndef UNIT_ASAN
-#define UNIT_ASAN 0
+#ifndef UNIT_SANITIZED
+#define UNIT_SANITIZED 0
 #endif
 
 // Runs fn(arg) in a child without core dumps or a sanitizer's signal handlers; the child exits with
