@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+// One vault from the passphrase to the clean end. worker_channel.c is the other half: the fork and
+// what parent and worker say to each other.
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "daemon/mountpoint.h"
+#include "daemon/status.h"
+#include "daemon/worker_channel.h"
+#include "fusefs/fs.h"
+#include "fusefs/fuse_server.h"
+#include "fusefs/vault.h"
+
+enum phase {
+	PHASE_KEY,    // nothing was written: a signal ends the process at once
+	PHASE_ENGINE, // a signal is remembered
+	PHASE_SERVING,
+	PHASE_ENDED,
+};
+
+struct worker {
+	const struct worker_params *params;
+	const struct worker_link *link;
+	struct vault *vault;
+	struct fs *fs;
+	struct fuse_server *server;
+	struct status_server *status;
+	char device[MOUNTPOINT_DEVICE_BYTES]; // of the mount, set when it is ready
+
+	pthread_t watcher, unmounter;
+	int signals; // signalfd
+	int wake;    // eventfd: ends the watcher
+
+	pthread_mutex_t lock; // guards what follows
+	enum phase phase;
+	unsigned stops; // how often an end was asked for
+	int unmounter_runs;
+	int ready;
+};
+
+// ---- the engine's messages ----
+
+static void log_line(void *arg, int priority, const char *line)
+{
+	struct worker *w = arg;
+
+	if (w->params->foreground)
+		w->link->warn(w->link->arg, line);
+	else
+		syslog(priority, "%s: %s", w->params->mountpoint, line);
+}
+
+// ---- the end: signals, and the parent's death before the mount is ready ----
+
+// Whether our mount is the topmost at its path.
+static int is_on_top(const struct worker *w)
+{
+	struct mountpoint m;
+
+	return !mountpoint_find(w->params->mountpoint, &m) && !strcmp(m.device, w->device);
+}
+
+// Brings the kernel's dirty pages home while the server still answers.
+static void flush_kernel(const struct worker *w)
+{
+	int fd = open(w->params->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (syncfs(fd))
+		syslog(LOG_WARNING, "%s: not everything could be flushed: %m",
+		       w->params->mountpoint);
+	close(fd);
+}
+
+// An ordinary unmount loses nothing. If the mount is in use: flush it, and end all the same.
+static void *unmount_gently(void *arg)
+{
+	struct worker *w = arg;
+
+	if (is_on_top(w)) {
+		if (!mountpoint_unmount(w->params->mountpoint, 0))
+			return NULL;
+		flush_kernel(w);
+	}
+	pthread_mutex_lock(&w->lock);
+	if (w->phase == PHASE_SERVING)
+		fuse_server_stop(w->server);
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+static void stop_serving(struct worker *w)
+{
+	if (w->stops == 1 && w->ready && !w->unmounter_runs &&
+	    !pthread_create(&w->unmounter, NULL, unmount_gently, w))
+		w->unmounter_runs = 1;
+	else
+		fuse_server_stop(w->server);
+}
+
+static void stop(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->stops++;
+	switch (w->phase) {
+	case PHASE_KEY:
+		// Nothing but this process knows anything; its end is the cleanest way.
+		_exit(EXIT_WARD_INTERRUPTED);
+	case PHASE_SERVING:
+		stop_serving(w);
+		break;
+	case PHASE_ENGINE:
+	case PHASE_ENDED:
+		break;
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+static int is_ready(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	int ready = w->ready;
+	pthread_mutex_unlock(&w->lock);
+	return ready;
+}
+
+static void *watch(void *arg)
+{
+	struct worker *w = arg;
+	struct pollfd polled[3] = {{.fd = w->wake, .events = POLLIN},
+				   {.fd = w->signals, .events = POLLIN},
+				   {.fd = w->link->fd, .events = POLLIN}};
+
+	for (;;) {
+		struct signalfd_siginfo info;
+
+		if (poll(polled, 3, -1) < 0)
+			continue;
+		if (polled[0].revents)
+			return NULL;
+		if (polled[1].revents && read(w->signals, &info, sizeof(info)) == sizeof(info))
+			stop(w);
+		if (polled[2].revents) {
+			polled[2].fd = -1;
+			if (!is_ready(w))
+				stop(w);
+		}
+	}
+}
+
+// From here on the watcher takes the signals that end a worker; every thread made later inherits
+// the mask.
+static int watch_start(struct worker *w)
+{
+	sigset_t ends;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &ends, NULL);
+	w->signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+	w->wake = eventfd(0, EFD_CLOEXEC);
+	if (w->signals < 0 || w->wake < 0)
+		return WERR_MFILE;
+	if (pthread_create(&w->watcher, NULL, watch, w))
+		return WERR_NOMEM;
+	return 0;
+}
+
+static void watch_end(struct worker *w)
+{
+	eventfd_write(w->wake, 1);
+	pthread_join(w->watcher, NULL);
+	if (w->unmounter_runs)
+		pthread_join(w->unmounter, NULL);
+	close(w->wake);
+	close(w->signals);
+}
+
+// WERR_INTERRUPTED when an end was asked for meanwhile.
+static int enter_phase(struct worker *w, enum phase phase)
+{
+	pthread_mutex_lock(&w->lock);
+	int stopped = w->stops > 0 && phase != PHASE_ENDED;
+	if (!stopped)
+		w->phase = phase;
+	pthread_mutex_unlock(&w->lock);
+	return stopped ? WERR_INTERRUPTED : 0;
+}
+
+// ---- the vault ----
+
+static int fail(struct worker_error *e, enum worker_stage stage, int code)
+{
+	e->stage = stage;
+	return code;
+}
+
+// Everything that can be found out before the passphrase: the directory, its lock, its header.
+static int look_at_vault(const struct worker *w, struct host **ret)
+{
+	struct vault_sealed sealed;
+	struct host *host;
+	int err = host_posix_open(w->params->dir, 0, &host);
+
+	if (err)
+		return err;
+	err = vault_read_sealed(host, &sealed);
+	if (!err)
+		vault_sealed_clear(&sealed);
+	if (!err)
+		err = host->ops->lock(host, !w->params->opts.readonly);
+	if (!err && !w->params->opts.readonly && access(w->params->dir, W_OK | X_OK))
+		err = werr_from_errno(errno);
+	if (err) {
+		host->ops->close(host);
+		return err;
+	}
+	*ret = host;
+	return 0;
+}
+
+static int unlock(struct worker *w, struct host *host, const struct secret *passphrase)
+{
+	w->link->stage(w->link->arg, WORKER_KEY);
+	int err = vault_open(host, passphrase, w->params->opts.readonly, &w->vault);
+
+	if (!err && secret_unlocked())
+		w->link->warn(w->link->arg,
+			      "the keys may be swapped to disk: memory could not be locked; raise "
+			      "RLIMIT_MEMLOCK");
+	return err;
+}
+
+static int open_engine(struct worker *w)
+{
+	const struct fs_params params = {
+		.readonly = w->params->opts.readonly,
+		.log = log_line,
+		.log_arg = w,
+	};
+
+	w->link->stage(w->link->arg, WORKER_ENGINE);
+	int err = enter_phase(w, PHASE_ENGINE);
+	return err ? err : fs_open(w->vault, &params, &w->fs);
+}
+
+// ---- mounting ----
+
+// libfuse and fusermount3 say what is wrong on standard error only: it is caught, and the first
+// line becomes part of our own message.
+static void read_caught(int fd, char *ret, size_t cap)
+{
+	ssize_t n = pread(fd, ret, cap - 1, 0);
+
+	ret[n > 0 ? n : 0] = 0;
+	ret[strcspn(ret, "\n")] = 0;
+	char *said = strstr(ret, ": ");
+	if (said && (!strncmp(ret, "fuse", 4)))
+		memmove(ret, said + 2, strlen(said + 2) + 1);
+}
+
+static int mount_caught(struct worker *w, char *ret_detail, size_t cap)
+{
+	int caught = memfd_create("stderr", MFD_CLOEXEC);
+	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+
+	if (caught >= 0 && saved >= 0)
+		dup2(caught, STDERR_FILENO);
+	int err = fuse_server_new(w->fs, &w->params->opts, w->params->mountpoint, -1, &w->server);
+	if (saved >= 0) {
+		dup2(saved, STDERR_FILENO);
+		close(saved);
+	}
+	if (caught >= 0) {
+		if (err)
+			read_caught(caught, ret_detail, cap);
+		close(caught);
+	}
+	return err;
+}
+
+static void find_device(struct worker *w)
+{
+	struct mountpoint m;
+
+	if (!mountpoint_find(w->params->mountpoint, &m))
+		snprintf(w->device, sizeof(w->device), "%s", m.device);
+}
+
+// Called by the server's thread when the kernel has answered: now the folder is usable, and others
+// may find the worker.
+static void on_ready(void *arg)
+{
+	struct worker *w = arg;
+
+	find_device(w);
+	const struct status_about about = {
+		.vault = w->params->dir,
+		.mountpoint = w->params->mountpoint,
+		.device = w->device,
+		.readonly = w->params->opts.readonly,
+	};
+	if (status_start(&about, w->fs, &w->status))
+		log_line(w, LOG_WARNING,
+			 "no place for a status socket: 'wardfs status' will not "
+			 "see this mount");
+	pthread_mutex_lock(&w->lock);
+	w->ready = 1;
+	pthread_mutex_unlock(&w->lock);
+	// A parent that has gone away in the meantime did not want the mount any more.
+	if (w->link->ready(w->link->arg))
+		stop(w);
+}
+
+static int serve(struct worker *w)
+{
+	int err = enter_phase(w, PHASE_SERVING);
+
+	if (!err) {
+		w->link->detach(w->link->arg);
+		err = fuse_server_run(w->server, on_ready, w);
+		(void)enter_phase(w, PHASE_ENDED);
+		if (!err && !is_ready(w))
+			err = WERR_INTERRUPTED;
+	}
+	status_closing(w->status);
+	fuse_server_free(w->server);
+	return err;
+}
+
+// ---- all of it ----
+
+// On failure the vault is closed again as it was found.
+static int mount_and_serve(struct worker *w, struct worker_error *e)
+{
+	int err = open_engine(w);
+
+	if (err)
+		return fail(e, WORKER_ENGINE, err);
+	w->link->stage(w->link->arg, WORKER_MOUNT);
+	err = mount_caught(w, e->detail, sizeof(e->detail));
+	if (err) {
+		e->stage = WORKER_MOUNT;
+	} else {
+		err = serve(w);
+		if (err)
+			e->stage = is_ready(w) ? WORKER_CLOSE : WORKER_MOUNT;
+	}
+	int close_err = fs_close(w->fs);
+	if (close_err && !err)
+		err = fail(e, WORKER_CLOSE, close_err);
+	return err;
+}
+
+static int run(struct worker *w, struct host *host, const struct secret *passphrase,
+	       struct worker_error *e)
+{
+	int err = watch_start(w);
+
+	if (err) {
+		host->ops->close(host);
+		return fail(e, WORKER_VAULT, err);
+	}
+	err = unlock(w, host, passphrase);
+	if (err) {
+		watch_end(w);
+		return fail(e, WORKER_KEY, err);
+	}
+	err = mount_and_serve(w, e);
+	vault_close(w->vault);
+	watch_end(w);
+	status_finish(w->status, err);
+	return err;
+}
+
+int worker_serve(const struct worker_params *params, const struct worker_link *link,
+		 struct worker_error *ret_error)
+{
+	struct worker w = {.params = params, .link = link, .lock = PTHREAD_MUTEX_INITIALIZER};
+	SECRET_STRUCT_AUTO struct secret passphrase = {0};
+	struct host *host;
+
+	int err = look_at_vault(&w, &host);
+	if (err)
+		return fail(ret_error, WORKER_VAULT, err);
+	err = link->passphrase(link->arg, &passphrase);
+	if (err) {
+		host->ops->close(host);
+		ret_error->reported = 1;
+		return fail(ret_error, WORKER_KEY, err);
+	}
+	err = run(&w, host, &passphrase, ret_error);
+	if (err && is_ready(&w))
+		log_line(&w, LOG_ERR,
+			 "the vault could not be closed cleanly; the next mount "
+			 "recovers it from its journal");
+	return err;
+}

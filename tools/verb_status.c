@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/mountpoint.h"
+#include "daemon/status.h"
+#include "tools/options.h"
+#include "tools/report.h"
+#include "tools/verbs.h"
+
+struct request {
+	int json;
+};
+
+enum { KEY_JSON = 1 };
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct request *r = state->input;
+
+	if (key == KEY_JSON) {
+		r->json = 1;
+		return 0;
+	}
+	return options_operands(key, arg, state, NULL, 0, "");
+}
+
+static const struct argp_option table[] = {
+	{"json", KEY_JSON, NULL, 0, "print one JSON object", 0},
+	{0},
+};
+static const struct argp argp = {
+	.options = table,
+	.parser = parse,
+	.doc = "Lists the mounted vaults.",
+};
+
+static int collect(void *arg, json_t *state, int fd)
+{
+	(void)fd;
+	json_array_append(arg, state);
+	return 0;
+}
+
+static int is_listed(const json_t *mounts, const char *device)
+{
+	size_t i;
+	json_t *state;
+
+	json_array_foreach(mounts, i, state)
+	{
+		const char *d = json_string_value(json_object_get(state, "device"));
+
+		if (d && !strcmp(d, device))
+			return 1;
+	}
+	return 0;
+}
+
+// Mounts of others, whose workers do not talk to us, and those whose worker was killed.
+static int add_unknown(void *arg, const struct mountpoint *m)
+{
+	json_t *mounts = arg;
+
+	if (strcmp(m->fstype, MOUNTPOINT_FSTYPE) != 0 || is_listed(mounts, m->device))
+		return 0;
+	json_t *j = json_pack("{ss ss? ss? ss sI sb}", "state", "unknown", "mountpoint", m->path,
+			      "vault", m->source, "device", m->device, "user_id",
+			      (json_int_t)m->user_id, "mounted_readonly", m->readonly);
+	if (j)
+		json_array_append_new(mounts, j);
+	return 0;
+}
+
+static void print_text(const char *what, const char *s)
+{
+	char shown[4 * PATH_MAX];
+
+	report_escape(s ? s : "?", shown, sizeof(shown));
+	printf("%s%s\n", what, shown);
+}
+
+static json_int_t number(const json_t *state, const char *key)
+{
+	return json_integer_value(json_object_get(state, key));
+}
+
+static void print_mount(const json_t *state)
+{
+	const char *reason = json_string_value(json_object_get(state, "readonly_reason"));
+	json_t *pid = json_object_get(state, "pid");
+	json_int_t refusals = number(state, "refusals");
+
+	print_text("", json_string_value(json_object_get(state, "mountpoint")));
+	print_text("  vault:    ", json_string_value(json_object_get(state, "vault")));
+	printf("  state:    %s, %s\n", json_string_value(json_object_get(state, "state")) ?: "?",
+	       json_is_true(json_object_get(state, "mounted_readonly")) ? "read-only"
+									: "read-write");
+	if (reason && *reason)
+		print_text("  trouble:  made itself read-only: ", reason);
+	if (!pid)
+		return;
+	printf("  worker:   process %lld, for %lld min\n", (long long)json_integer_value(pid),
+	       (long long)(time(NULL) - number(state, "since")) / 60);
+	printf("  journal:  %lld of %lld KiB, %lld checkpoints\n",
+	       (long long)number(state, "journal_used_bytes") / 1024,
+	       (long long)number(state, "journal_capacity_bytes") / 1024,
+	       (long long)number(state, "checkpoints"));
+	printf("  memory:   %lld KiB metadata, %lld KiB data not yet in place\n",
+	       (long long)number(state, "metadata_bytes") / 1024,
+	       (long long)number(state, "overlay_bytes") / 1024);
+	if (refusals)
+		printf("  REFUSED:  %lld times something changed outside wardfs (see the log)\n",
+		       (long long)refusals);
+}
+
+static int print_json(json_t *mounts)
+{
+	json_t *all = json_pack("{sO}", "mounts", mounts);
+
+	if (!all || json_dumpf(all, stdout, JSON_INDENT(2))) {
+		json_decref(all);
+		return report_fail(WERR_IO, "standard output", "cannot be written");
+	}
+	putchar('\n');
+	json_decref(all);
+	return 0;
+}
+
+int verb_status(int argc, char **argv)
+{
+	struct request r = {.json = 0};
+	int err = 0;
+	size_t i;
+	json_t *state;
+
+	options_parse(&argp, argc, argv, &r);
+	json_t *mounts = json_array();
+	if (!mounts)
+		return report_fail(WERR_NOMEM, NULL, "out of memory");
+	status_each(collect, mounts);
+	if (mountpoint_each(add_unknown, mounts))
+		report_warn(NULL, "/proc/self/mountinfo cannot be read; the list may be short");
+	if (r.json) {
+		err = print_json(mounts);
+	} else if (json_array_size(mounts) == 0) {
+		puts("nothing is mounted");
+	} else {
+		json_array_foreach(mounts, i, state)
+		{
+			print_mount(state);
+		}
+	}
+	json_decref(mounts);
+	return err;
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verbs of the wardfs command. argv[0] is "wardfs VERB". Each prints its own errors and returns
+// 0 or a werr code.
+#ifndef WARDFS_TOOLS_VERBS_H
+#define WARDFS_TOOLS_VERBS_H
+
+int verb_init(int argc, char **argv);
+int verb_mount(int argc, char **argv);
+int verb_umount(int argc, char **argv);
+int verb_passwd(int argc, char **argv);
+int verb_status(int argc, char **argv);
+int verb_version(int argc, char **argv);
+
+#endif

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// The wardfs command: hardens itself, then hands over to a verb.
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "crypto/secret.h"
+#include "crypto/werr.h"
+#include "tools/report.h"
+#include "tools/verbs.h"
+
+static const struct verb {
+	const char *name;
+	const char *full_name; // argv[0] of the verb, for its messages
+	int (*run)(int argc, char **argv);
+	const char *synopsis;
+	const char *summary;
+} verbs[] = {
+	{"init", "wardfs init", verb_init, "[OPTION...] DIR",
+	 "make a vault in a new or empty directory"},
+	{"mount", "wardfs mount", verb_mount, "[-f] [--ro] [-o OPTS] [OPTION...] DIR MNT",
+	 "mount the vault DIR at the folder MNT"},
+	{"umount", "wardfs umount", verb_umount, "[-l] MNT",
+	 "unmount, and wait until everything is written"},
+	{"passwd", "wardfs passwd", verb_passwd, "[OPTION...] DIR", "change the passphrase"},
+	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
+	{"version", "wardfs version", verb_version, "",
+	 "versions of program, format and libraries"},
+};
+#define VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static void print_help(FILE *out)
+{
+	fputs("Usage: wardfs VERB [OPTION...] [ARGUMENT...]\n"
+	      "Keeps a folder encrypted at rest.\n\n",
+	      out);
+	for (size_t i = 0; i < VERBS; i++)
+		fprintf(out, "  wardfs %s %s\n        %s\n", verbs[i].name, verbs[i].synopsis,
+			verbs[i].summary);
+	fputs("\n'wardfs VERB --help' lists the options of a verb, 'wardfs --version' says what "
+	      "this is;\nthe manual page is wardfs(1).\n",
+	      out);
+}
+
+// No core dump and no debugger shows what this process knows; before any secret is read.
+static int harden(void)
+{
+	const struct rlimit none = {0, 0};
+
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setrlimit(RLIMIT_CORE, &none))
+		return WERR_INTERNAL;
+	return 0;
+}
+
+static const struct verb *find_verb(const char *name)
+{
+	if (!strcmp(name, "--version") || !strcmp(name, "-V"))
+		name = "version";
+	for (size_t i = 0; i < VERBS; i++) {
+		if (!strcmp(verbs[i].name, name))
+			return &verbs[i];
+	}
+	return NULL;
+}
+
+static int run(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_help(stderr);
+		return WERR_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		print_help(stdout);
+		return 0;
+	}
+	const struct verb *verb = find_verb(argv[1]);
+	if (!verb)
+		return report_fail(WERR_USAGE, argv[1], "unknown verb; see 'wardfs --help'");
+
+	static char name[32];
+	snprintf(name, sizeof(name), "%s", verb->full_name);
+	argv[1] = name;
+	return verb->run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+	argp_err_exit_status = EXIT_WARD_USAGE;
+	// First of all: OpenSSL must not have allocated anything before.
+	int err = secret_init();
+
+	if (!err)
+		err = harden();
+	if (err)
+		return werr_exit(
+			report_fail(err, NULL, "cannot protect memory: %s", werr_text(err)));
+	err = run(argc, argv);
+	if (fflush(stdout) && !err)
+		err = report_fail(WERR_IO, "standard output", "cannot be written");
+	return werr_exit(err);
+}
