@@ -3,11 +3,11 @@
 
 #include <string.h>
 
-// Keeps the first error, and leaves no bytes, so that a loop over what is left ends.
+// Leaves no bytes, so that a loop over what is left ends. Called once: every read looks at err
+// first.
 static void rcursor_fail(struct rcursor *c, int err)
 {
-	if (!c->err)
-		c->err = err;
+	c->err = err;
 	c->p = c->end;
 }
 

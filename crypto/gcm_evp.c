@@ -26,7 +26,7 @@ struct contexts {
 
 // Lock order: all_lock, then a thread's contexts.lock.
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER; // guards all
-static LIST_HEAD(, contexts) all = LIST_HEAD_INITIALIZER(all);
+static LIST_HEAD(contexts_list, contexts) all = LIST_HEAD_INITIALIZER(all);
 
 static _Thread_local struct contexts *own;
 static pthread_key_t exit_key;

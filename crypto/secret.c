@@ -66,9 +66,9 @@ _Static_assert(sizeof(struct arena) <= HEADER_BYTES, "the header of an arena hol
 
 static struct {
 	pthread_mutex_t lock; // guards everything below and in the spans
-	LIST_HEAD(, span) spans;
-	LIST_HEAD(, arena) roomy;
-	LIST_HEAD(, run) partial[CLASSES];
+	LIST_HEAD(span_list, span) spans;
+	LIST_HEAD(arena_list, arena) roomy;
+	LIST_HEAD(run_list, run) partial[CLASSES];
 	bool unlocked;
 } heap = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -254,11 +254,7 @@ static struct run *run_new(unsigned size_class)
 	r->cap = (unsigned)(room / class_bytes(size_class));
 	r->count = 0;
 	r->hint = 0;
-	// Bits beyond the capacity look used.
-	memset(r->used, 0xff, sizeof(r->used));
-	memset(r->used, 0, r->cap / 64 * sizeof(r->used[0]));
-	if (r->cap % 64)
-		r->used[r->cap / 64] = ~0ull << r->cap % 64;
+	memset(r->used, 0, sizeof(r->used));
 	LIST_INSERT_HEAD(&heap.partial[size_class], r, link);
 	return r;
 }
@@ -291,6 +287,7 @@ static void *small_alloc(size_t n)
 		pthread_mutex_unlock(&heap.lock);
 		return NULL;
 	}
+	// A run in the list has a free object, and the lowest is taken: no index reaches cap.
 	while (r->used[r->hint] == ~0ull)
 		r->hint++;
 	unsigned bit = (unsigned)__builtin_ctzll(~r->used[r->hint]);

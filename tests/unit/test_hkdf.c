@@ -98,12 +98,13 @@ START_TEST(inputs_count)
 		uint8_t ikm, salt, context;
 		size_t ikm_len, salt_len;
 	} inputs[] = {
-		{1, 2, 3, 32, 16}, {4, 2, 3, 32, 16}, {1, 4, 3, 32, 16}, {1, 2, 4, 32, 16},
-		{1, 2, 3, 31, 16}, {1, 2, 3, 64, 16}, {1, 2, 3, 32, 15}, {1, 2, 3, 32, 32},
+		{1, 2, 3, 32, 16}, {4, 2, 3, 32, 16}, {1, 4, 3, 32, 16},
+		{1, 2, 4, 32, 16}, {1, 2, 3, 31, 16}, {1, 2, 3, 64, 16},
+		{1, 2, 3, 32, 15}, {1, 2, 3, 32, 1},  {1, 2, 3, 32, 0},
 	};
-	uint8_t outs[8][32], ikm[64], salt[32], context[4];
+	uint8_t outs[9][32], ikm[64], salt[32], context[4];
 
-	for (size_t i = 0; i < 8; i++) {
+	for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++) {
 		memset(ikm, inputs[i].ikm, sizeof(ikm));
 		memset(salt, inputs[i].salt, sizeof(salt));
 		memset(context, inputs[i].context, sizeof(context));

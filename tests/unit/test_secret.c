@@ -63,6 +63,35 @@ START_TEST(all_small_sizes)
 }
 END_TEST
 
+// Gaps are filled before anything grows.
+START_TEST(gaps_are_filled)
+{
+	enum { COUNT = 4000 };
+	static uint8_t *p[COUNT];
+
+	for (int i = 0; i < COUNT; i++) {
+		p[i] = secret_alloc(16);
+		memset(p[i], i % 255 + 1, 16);
+	}
+	size_t before = unit_maps_secret_bytes();
+
+	for (int round = 2; round < 12; round++) {
+		for (int i = 0; i < COUNT; i += round)
+			secret_free(p[i]);
+		for (int i = 0; i < COUNT; i += round) {
+			p[i] = secret_alloc(16);
+			ck_assert(unit_all(p[i], 16, 0));
+			memset(p[i], i % 255 + 1, 16);
+		}
+	}
+	ck_assert_uint_eq(unit_maps_secret_bytes(), before);
+	for (int i = 0; i < COUNT; i++) {
+		ck_assert(unit_all(p[i], 16, (uint8_t)(i % 255 + 1)));
+		secret_free(p[i]);
+	}
+}
+END_TEST
+
 START_TEST(no_memory)
 {
 	volatile size_t huge = SIZE_MAX;
@@ -404,8 +433,14 @@ END_TEST
 
 static int run_late(void *arg)
 {
+	char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
 	(void)arg;
-	execl("/proc/self/exe", "test_secret", LATE, (char *)NULL);
+	if (n <= 0)
+		return 77;
+	path[n] = 0;
+	execl(path, "test_secret", LATE, (char *)NULL);
 	return 77;
 }
 
@@ -437,6 +472,24 @@ static uint32_t next_random(uint32_t *seed)
 	return *seed >> 8;
 }
 
+// Whether objects that come and go at once are this thread's alone.
+static bool come_and_go(uint8_t value)
+{
+	uint8_t *p[8];
+	bool good = true;
+
+	for (size_t i = 0; i < 8; i++) {
+		p[i] = secret_alloc(48);
+		if (p[i])
+			memset(p[i], value, 48);
+	}
+	for (size_t i = 0; i < 8; i++) {
+		good = good && p[i] && unit_all(p[i], 48, value);
+		secret_free(p[i]);
+	}
+	return good;
+}
+
 // Swaps an object of its own with whatever lies in a slot, so that most are freed by another
 // thread.
 static void *work(void *arg)
@@ -448,7 +501,7 @@ static void *work(void *arg)
 		size_t n = r % 50 == 0 ? 8193 + r % 20000 : 1 + r % 700;
 		uint8_t value = (uint8_t)(r >> 3 | 1);
 		uint8_t *p = secret_alloc(n);
-		bool good = p && unit_all(p, n, 0);
+		bool good = p && unit_all(p, n, 0) && come_and_go(value);
 
 		if (p)
 			memset(p, value, n);
@@ -510,6 +563,7 @@ int main(int argc, char **argv)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, every_size, 0, (int)SIZES);
 	tcase_add_test(tc, all_small_sizes);
+	tcase_add_test(tc, gaps_are_filled);
 	tcase_add_test(tc, no_memory);
 	tcase_add_test(tc, address_space_runs_out);
 	tcase_add_test(tc, wiped_when_freed);
