@@ -226,6 +226,29 @@ START_TEST(test_foreign_records)
 }
 END_TEST
 
+// A record of a branch that a crash cut off does not go on behind the new record of the same
+// number.
+START_TEST(test_other_branch)
+{
+	struct journal *j = started(SMALL);
+	uint8_t zeros[BLOCK] = {0};
+
+	for (int i = 0; i < 3; i++) {
+		ck_ok(append(j, 200, 0));
+		ck_ok(journal_sync(j));
+	}
+	journal_close(j);
+	hostenv_poke(JOURNAL_NAME, zeros, BLOCK, sent[2].start);
+	uint64_t start = sent[2].start;
+	j = open_journal(SMALL);
+	ck_assert_uint_eq(replay(j), 1);
+	ck_ok(append(j, 200, 0));
+	ck_assert_uint_eq(sent[2].start, start);
+	journal_close(j);
+	ck_assert_uint_eq(replay_file(SMALL), 2);
+}
+END_TEST
+
 // Which blocks of the file must not be written now: live and made durable by a flush.
 static uint8_t
 	block_state[SMALL / BLOCK]; // bit 0: written since the last flush, bit 1: durable and live
@@ -553,6 +576,7 @@ static Suite *suite(void)
 	tcase_add_test(c, test_bit_flips);
 	tcase_add_test(c, test_lengths);
 	tcase_add_test(c, test_foreign_records);
+	tcase_add_test(c, test_other_branch);
 	tcase_add_test(c, test_laps);
 	tcase_add_test(c, test_full);
 	tcase_add_test(c, test_empty_again);

@@ -34,6 +34,10 @@ START_TEST(test_flush_fails)
 	ck_ok(append(j, 300, 0));
 	ck_ok(journal_sync(j));
 	ck_assert_uint_eq(journal_durable(j), 2);
+	hostenv_poke(JOURNAL_NAME, durable_file, SMALL, 0);
+	env.on_sync = NULL;
+	ck_assert_uint_eq(replay_file(SMALL), 2);
+	env.on_sync = losing_sync;
 	ck_ok(append(j, 500, 0));
 	fail_syncs = 2;
 	ck_assert_int_eq(journal_sync(j), WERR_IO);
@@ -181,6 +185,31 @@ START_TEST(test_shared_flush)
 }
 END_TEST
 
+// A record appended while a flush is under way is not covered by it.
+static int appending_sync(struct host_file *f)
+{
+	(void)f;
+	env.on_sync = NULL;
+	return append(shared, 30, 0);
+}
+
+START_TEST(test_append_during_flush)
+{
+	struct journal *j = started(SMALL);
+
+	shared = j;
+	ck_ok(append(j, 20, 0));
+	env.on_sync = appending_sync;
+	ck_ok(journal_sync(j));
+	ck_assert_uint_eq(journal_sequence(j), 2);
+	ck_assert_uint_eq(journal_durable(j), 1);
+	ck_assert_uint_ne(sent[1].end / BLOCK, sent[2].end / BLOCK);
+	ck_ok(journal_sync(j));
+	ck_assert_uint_eq(journal_durable(j), 2);
+	journal_close(j);
+}
+END_TEST
+
 // Threads that append, flush and checkpoint at will; every record that a flush covered comes back.
 #define WRITERS 4
 #define PER_WRITER 150
@@ -273,6 +302,7 @@ static Suite *suite(void)
 	tcase_add_test(c, test_flush_fails);
 	tcase_add_test(c, test_write_fails);
 	tcase_add_test(c, test_shared_flush);
+	tcase_add_test(c, test_append_during_flush);
 	tcase_add_test(c, test_threads);
 	tcase_add_test(c, test_unflushed_bound);
 	suite_add_tcase(s, c);
