@@ -39,8 +39,8 @@ static void print_help(FILE *out)
 	      "Keeps a folder encrypted at rest.\n\n",
 	      out);
 	for (size_t i = 0; i < VERBS; i++)
-		fprintf(out, "  wardfs %s %s\n        %s\n", verbs[i].name, verbs[i].synopsis,
-			verbs[i].summary);
+		fprintf(out, "  wardfs %s%s%s\n        %s\n", verbs[i].name,
+			verbs[i].synopsis[0] ? " " : "", verbs[i].synopsis, verbs[i].summary);
 	fputs("\n'wardfs VERB --help' lists the options of a verb, 'wardfs --version' says what "
 	      "this is;\nthe manual page is wardfs(1).\n",
 	      out);
