@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/loop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096u
+#define WATCHDOG_PERIOD_NS 1000000
+// Polls without any request after which the watchdog goes to sleep.
+#define WATCHDOG_QUIET 20
+// Interrupts a blocked receive(). Not used elsewhere by wardfs.
+#define WAKE_SIGNAL (SIGRTMIN + 5)
+
+struct thread {
+	struct loop_worker self;
+	struct loop *loop;
+	pthread_t id;
+	uint8_t *map;
+	sem_t wake;
+	struct thread *next_idle; // guarded by loop->lock
+	atomic_bool exited;
+};
+
+struct loop {
+	struct loop_params p;
+	struct thread *threads;
+	unsigned count;
+	unsigned started;
+
+	pthread_mutex_t lock;
+	struct thread *idle; // most recently idle first; guarded by lock
+	bool leaderless;     // guarded by lock
+
+	// Even: the leader receives (only it changes the value). Odd: the leader processes a
+	// request inline; who moves the value on by one leads: the leader when it is done, or the
+	// watchdog.
+	atomic_uint_fast64_t run;
+	atomic_uint_fast64_t received; // written by the leader only
+	atomic_uint_fast64_t finished;
+
+	atomic_bool stop;
+	atomic_bool ended; // the channel is at its end
+	atomic_int result;
+	sem_t control;
+
+	pthread_t watchdog;
+	sem_t watchdog_wake;
+	atomic_bool watchdog_asleep;
+};
+
+static _Thread_local struct thread *self;
+
+struct loop_worker *loop_self(void)
+{
+	return self != NULL ? &self->self : NULL;
+}
+
+static void wake_handler(int sig)
+{
+	(void)sig;
+}
+
+static void install_handler(void)
+{
+	// Without SA_RESTART: its only purpose is EINTR.
+	struct sigaction sa = {.sa_handler = wake_handler};
+
+	sigemptyset(&sa.sa_mask);
+	(void)sigaction(WAKE_SIGNAL, &sa, NULL);
+}
+
+static unsigned default_threads(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (cpus < 1)
+		cpus = 1;
+	return cpus + 2 > 16 ? 16 : (unsigned)cpus + 2;
+}
+
+static int thread_init(struct loop *l, unsigned index)
+{
+	struct thread *t = &l->threads[index];
+	// One page of room in front, so that the payload of a write is page-aligned.
+	size_t in = PAGE + LOOP_IN_BYTES, all = in + LOOP_OUT_BYTES;
+
+	t->loop = l;
+	t->self.index = index;
+	t->map = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (t->map == MAP_FAILED) {
+		t->map = NULL;
+		return WERR_NOMEM;
+	}
+	// Plaintext of files passes through here.
+	(void)madvise(t->map, all, MADV_DONTDUMP);
+	t->self.in = t->map + PAGE - LOOP_IN_HEADER;
+	t->self.out = t->map + in;
+	return sem_init(&t->wake, 0, 0) == 0 ? 0 : WERR_NOMEM;
+}
+
+int loop_new(const struct loop_params *params, struct loop **ret)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct loop *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return WERR_NOMEM;
+	pthread_once(&once, install_handler);
+	l->p = *params;
+	l->count = params->threads != 0 ? params->threads : default_threads();
+	if (l->count > LOOP_THREADS_MAX)
+		l->count = LOOP_THREADS_MAX;
+	l->leaderless = true;
+	pthread_mutex_init(&l->lock, NULL);
+	sem_init(&l->control, 0, 0);
+	sem_init(&l->watchdog_wake, 0, 0);
+	l->threads = calloc(l->count, sizeof(*l->threads));
+	int err = l->threads == NULL ? WERR_NOMEM : 0;
+	for (unsigned i = 0; err == 0 && i < l->count; i++)
+		err = thread_init(l, i);
+	if (err != 0) {
+		loop_free(l);
+		return err;
+	}
+	*ret = l;
+	return 0;
+}
+
+void loop_free(struct loop *l)
+{
+	if (l == NULL)
+		return;
+	for (unsigned i = 0; l->threads != NULL && i < l->count; i++) {
+		struct thread *t = &l->threads[i];
+
+		if (t->map == NULL)
+			break;
+		munmap(t->map, PAGE + LOOP_IN_BYTES + LOOP_OUT_BYTES);
+		sem_destroy(&t->wake);
+	}
+	free(l->threads);
+	sem_destroy(&l->control);
+	sem_destroy(&l->watchdog_wake);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}
+
+void loop_kick(struct loop *l)
+{
+	sem_post(&l->control);
+}
+
+void loop_stop(struct loop *l)
+{
+	atomic_store(&l->stop, true);
+	sem_post(&l->control);
+}
+
+// The channel has ended (WERR_NODEVICE) or failed.
+static void channel_ended(struct loop *l, int err)
+{
+	int none = 0;
+
+	if (err != WERR_NODEVICE)
+		atomic_compare_exchange_strong(&l->result, &none, err);
+	atomic_store(&l->ended, true);
+	loop_stop(l);
+}
+
+// Gives the lead to the most recently idle thread; without one, the next that becomes idle takes
+// it.
+static void promote(struct loop *l)
+{
+	pthread_mutex_lock(&l->lock);
+	struct thread *t = l->idle;
+
+	if (t != NULL)
+		l->idle = t->next_idle;
+	else
+		l->leaderless = true;
+	pthread_mutex_unlock(&l->lock);
+	if (t != NULL)
+		sem_post(&t->wake);
+}
+
+// Waits for the lead. false: the loop has ended.
+static bool await_lead(struct thread *t)
+{
+	struct loop *l = t->loop;
+
+	pthread_mutex_lock(&l->lock);
+	bool lead = l->leaderless;
+	if (lead) {
+		l->leaderless = false;
+	} else {
+		t->next_idle = l->idle;
+		l->idle = t;
+	}
+	pthread_mutex_unlock(&l->lock);
+	while (!lead && !atomic_load(&l->stop))
+		lead = sem_wait(&t->wake) == 0;
+	return !atomic_load(&l->stop);
+}
+
+static void process(struct thread *t, size_t len)
+{
+	struct loop *l = t->loop;
+
+	l->p.process(l->p.arg, &t->self, len);
+	atomic_fetch_add(&l->finished, 1);
+}
+
+// Processes as the leader. false: the watchdog has taken the lead meanwhile.
+static bool process_inline(struct thread *t, size_t len)
+{
+	struct loop *l = t->loop;
+	uint_fast64_t odd = atomic_load_explicit(&l->run, memory_order_relaxed) + 1;
+
+	atomic_store(&l->run, odd);
+	// Pairs with the watchdog's store of asleep and its second look at run.
+	if (atomic_load(&l->watchdog_asleep) && atomic_exchange(&l->watchdog_asleep, false))
+		sem_post(&l->watchdog_wake);
+	process(t, len);
+	return atomic_compare_exchange_strong(&l->run, &odd, odd + 1);
+}
+
+static void lead(struct thread *t)
+{
+	struct loop *l = t->loop;
+
+	while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
+		size_t len = 0;
+		int err = l->p.receive(l->p.arg, &t->self, &len);
+
+		if (err == WERR_INTERRUPTED)
+			continue;
+		if (err != 0) {
+			channel_ended(l, err);
+			return;
+		}
+		atomic_fetch_add(&l->received, 1);
+		t->self.flags = 0;
+		switch (l->p.classify(l->p.arg, &t->self, len)) {
+		case LOOP_INLINE:
+			if (!process_inline(t, len))
+				return;
+			break;
+		case LOOP_HAND_OVER:
+			promote(l);
+			process(t, len);
+			return;
+		case LOOP_ALONE:
+			process(t, len);
+			break;
+		}
+	}
+}
+
+static void *thread_main(void *arg)
+{
+	struct thread *t = arg;
+	sigset_t set;
+
+	// Signals for the program go to its own threads.
+	sigfillset(&set);
+	sigdelset(&set, WAKE_SIGNAL);
+	pthread_sigmask(SIG_SETMASK, &set, NULL);
+	self = t;
+	while (await_lead(t))
+		lead(t);
+	self = NULL;
+	atomic_store(&t->exited, true);
+	sem_post(&t->loop->control);
+	return NULL;
+}
+
+// Sleeps until a leader starts a request. Returns false when one has started in the meantime.
+static void watchdog_sleep(struct loop *l, uint_fast64_t last)
+{
+	atomic_store(&l->watchdog_asleep, true);
+	if (atomic_load(&l->run) != last || atomic_load(&l->stop)) {
+		if (atomic_exchange(&l->watchdog_asleep, false))
+			return;
+		// The leader has taken the mark: its post is on the way.
+	}
+	while (sem_wait(&l->watchdog_wake) != 0)
+		;
+}
+
+static void *watchdog_main(void *arg)
+{
+	struct loop *l = arg;
+	const struct timespec period = {.tv_nsec = WATCHDOG_PERIOD_NS};
+	uint_fast64_t last = 0;
+	unsigned quiet = 0;
+	sigset_t set;
+
+	sigfillset(&set);
+	pthread_sigmask(SIG_SETMASK, &set, NULL);
+	while (!atomic_load(&l->stop)) {
+		uint_fast64_t run = atomic_load(&l->run);
+
+		if (run != last) {
+			last = run;
+			quiet = 0;
+		} else if (run & 1) {
+			// The same request as one period ago.
+			if (atomic_compare_exchange_strong(&l->run, &run, run + 1))
+				promote(l);
+		} else if (++quiet >= WATCHDOG_QUIET) {
+			watchdog_sleep(l, last);
+			quiet = 0;
+		}
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &period, NULL);
+	}
+	return NULL;
+}
+
+static void wait_control(struct loop *l, long ms)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_REALTIME, &at);
+	at.tv_nsec += ms * 1000000;
+	at.tv_sec += at.tv_nsec / 1000000000;
+	at.tv_nsec %= 1000000000;
+	(void)sem_timedwait(&l->control, &at);
+}
+
+static void join_all(struct loop *l)
+{
+	for (unsigned i = 0; i < l->started; i++)
+		sem_post(&l->threads[i].wake);
+	for (unsigned i = 0; i < l->started; i++) {
+		struct thread *t = &l->threads[i];
+
+		// Again and again: a signal that arrives just before the thread blocks is lost.
+		while (!atomic_load(&t->exited)) {
+			pthread_kill(t->id, WAKE_SIGNAL);
+			wait_control(l, 2);
+		}
+		pthread_join(t->id, NULL);
+	}
+	if (atomic_exchange(&l->watchdog_asleep, false))
+		sem_post(&l->watchdog_wake);
+	pthread_join(l->watchdog, NULL);
+}
+
+int loop_run(struct loop *l)
+{
+	if (pthread_create(&l->watchdog, NULL, watchdog_main, l) != 0)
+		return WERR_NOMEM;
+	while (l->started < l->count) {
+		struct thread *t = &l->threads[l->started];
+
+		if (pthread_create(&t->id, NULL, thread_main, t) != 0)
+			break;
+		l->started++;
+	}
+	if (l->started == 0)
+		channel_ended(l, WERR_NOMEM);
+	while (!atomic_load(&l->stop)) {
+		if (sem_wait(&l->control) != 0 || atomic_load(&l->stop))
+			continue;
+		if (l->p.control != NULL && l->p.control(l->p.arg) != 0)
+			break;
+	}
+	atomic_store(&l->stop, true);
+	join_all(l);
+	return atomic_load(&l->result);
+}
+
+int loop_drain(struct loop *l, unsigned quiet_ms, unsigned timeout_ms)
+{
+	const unsigned step_ms = 5;
+	uint_fast64_t last = UINT64_MAX;
+	unsigned quiet = 0;
+
+	for (unsigned spent = 0; spent < timeout_ms && quiet < quiet_ms; spent += step_ms) {
+		const struct timespec step = {.tv_nsec = step_ms * 1000000};
+
+		if (atomic_load(&l->ended))
+			return 1;
+		uint_fast64_t received = atomic_load(&l->received);
+		if (received == last && atomic_load(&l->finished) == received)
+			quiet += step_ms;
+		else
+			quiet = 0;
+		last = received;
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &step, NULL);
+	}
+	return atomic_load(&l->ended);
+}
