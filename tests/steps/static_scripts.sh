@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Shell scripts pass shellcheck; Python files can be read by Debian's python3.
+# Shell scripts pass shellcheck (SC2317 does not see functions that are called by name); Python files can be read by Debian's python3.
 set -u
 bad=0
 is_shell() {
@@ -25,7 +25,7 @@ while IFS= read -r file; do
 		pythons+=("$file")
 	fi
 done < <(git ls-files | grep -vE '\.([ch]|md|build|txt)$')
-if shellcheck -x "${shells[@]}"; then
+if shellcheck -x -e SC2317 "${shells[@]}"; then
 	echo "ok shellcheck"
 else
 	echo "not ok shellcheck"

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For the tests on a real mount that are written in Python: a vault, its mounts, one line a test."""
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+SRC = os.environ.get("WARDFS_SRC") or os.path.abspath(os.path.join(os.path.dirname(__file__), "../../.."))
+BUILD = os.environ.get("WARDFS_TEST_BUILD") or os.path.join(SRC, "build-test")
+WARDFS = os.path.join(BUILD, "normal", "tools", "wardfs")
+
+
+def require(group):
+    """Ends with a "skip" line where mounting is impossible."""
+    if os.getuid() != 0:
+        print(f"skip {group} # needs root")
+        sys.exit(0)
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as e:
+        print(f"skip {group} # /dev/fuse: {e.strerror}")
+        sys.exit(0)
+    if not os.access(WARDFS, os.X_OK):
+        print(f"not ok {group}: {WARDFS} is not built")
+        sys.exit(1)
+    # So that a time limit's SIGTERM unmounts as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+class Vault:
+    """A new vault in a folder of its own; everything is unmounted and removed at exit."""
+
+    def __init__(self, group):
+        self.work = tempfile.mkdtemp(prefix=group + ".", dir=os.environ.get("WARDFS_TEST_TMP") or "/var/tmp")
+        self.dir = os.path.join(self.work, "vault")
+        self.mnt = os.path.join(self.work, "mnt")
+        self.passfile = os.path.join(self.work, "pass")
+        self.log = open(os.path.join(self.work, "log"), "ab")
+        self.process = None
+        atexit.register(self.clean_up)
+        os.mkdir(self.mnt)
+        with open(self.passfile, "w", encoding="ascii") as f:
+            f.write("a test passphrase\n")
+        subprocess.run([WARDFS, "init", "--passfile", self.passfile, "--kdf-memory", "8", "--kdf-passes", "1",
+                        self.dir], check=True)
+
+    def mounted(self):
+        try:
+            return os.stat(self.mnt).st_dev != os.stat(self.work).st_dev
+        except OSError:
+            return True  # mounted, but nobody answers
+
+    def mount(self, *options):
+        subprocess.run([WARDFS, "mount", "--passfile", self.passfile, *options, self.dir, self.mnt], check=True)
+
+    def umount(self):
+        subprocess.run([WARDFS, "umount", self.mnt], check=True)
+        assert not self.mounted()
+
+    def remount(self):
+        self.umount()
+        self.mount()
+
+    def start(self):
+        """Begins to mount in the foreground, so that self.process is the one that holds the keys."""
+        self.process = subprocess.Popen([WARDFS, "mount", "-f", "--passfile", self.passfile, self.dir, self.mnt],
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+
+    def wait_usable(self, limit=60):
+        until = time.monotonic() + limit
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"mount ended with status {self.process.returncode}:\n{self.last_log()}")
+            try:
+                if os.stat(self.mnt).st_dev != os.stat(self.work).st_dev:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.005)
+        raise RuntimeError(f"not usable after {limit} s:\n{self.last_log()}")
+
+    def last_log(self):
+        with open(self.log.name, "rb") as f:
+            return f.read()[-3000:].decode(errors="replace")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.detach()
+
+    def detach(self):
+        while self.mounted():
+            if subprocess.run(["umount", "-l", self.mnt], stderr=subprocess.DEVNULL, check=False).returncode:
+                break
+
+    def clean_up(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.mounted():
+            subprocess.run(["umount", "-l", self.mnt], stderr=subprocess.DEVNULL, check=False)
+        self.log.close()
+        if not self.mounted():
+            shutil.rmtree(self.work, ignore_errors=True)

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/model/world.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "crypto/rng.h"
+#include "crypto/secret.h"
+#include "fusefs/journal.h"
+#include "fusefs/vault.h"
+#include "tests/crash/simhost.h"
+#include "tests/model/prng.h"
+#include "tests/model/trace.h"
+
+struct world {
+	struct simhost *disk;
+	struct vault *vault; // NULL: not open
+	struct fs *fs;
+	struct prng rng;
+	int64_t clock_s;
+	uint32_t clock_ns;
+	struct secret passphrase;
+};
+
+static void repeatable_bytes(void *arg, void *buf, size_t n)
+{
+	prng_fill(arg, buf, n);
+}
+
+static void now(void *arg, struct ward_time *ret)
+{
+	struct world *w = arg;
+
+	w->clock_s += 1;
+	w->clock_ns = (w->clock_ns + 123456789u) % 1000000000u;
+	*ret = (struct ward_time){.s = w->clock_s, .ns = w->clock_ns};
+}
+
+static void note(void *arg, int priority, const char *line)
+{
+	(void)arg;
+	trace_op("engine (%d): %s", priority, line);
+}
+
+struct world *world_new(uint64_t seed)
+{
+	struct world *w = trace_calloc(1, sizeof(*w));
+	struct vault_create_params params = {
+		.kdf = {.memory_kib = ARGON_MEMORY_MIN_KIB, .passes = 1, .lanes = 1},
+		.label = "",
+		.created_s = 1700000000,
+		.journal_bytes = JOURNAL_MIN_BYTES,
+	};
+
+	w->rng.state = seed ^ 0x5eed;
+	w->clock_s = 1700000000;
+	rng_replace(repeatable_bytes, &w->rng);
+	if (secret_init())
+		trace_fail("no secret memory");
+	if (secret_copy(&w->passphrase, "model", 5))
+		trace_fail("out of memory");
+	w->disk = simhost_new();
+	struct host *host = simhost_open(w->disk);
+	int err = vault_create(host, &params, &w->passphrase);
+
+	TRACE_CHECK(!err, "making the vault: %d (%s)", err, werr_text(err));
+	host->ops->close(host);
+	return w;
+}
+
+void world_free(struct world *w)
+{
+	simhost_free(w->disk);
+	secret_clear(&w->passphrase);
+	rng_replace(NULL, NULL);
+	free(w);
+}
+
+int world_open(struct world *w)
+{
+	struct fs_params params = {
+		.manual = 1, .cache_mib = 1, .now = now, .now_arg = w, .log = note, .log_arg = w};
+	int err = vault_open(simhost_open(w->disk), &w->passphrase, 0, &w->vault);
+
+	if (err) {
+		w->vault = NULL;
+		return err;
+	}
+	err = fs_open(w->vault, &params, &w->fs);
+	if (err) {
+		w->fs = NULL;
+		vault_close(w->vault);
+		w->vault = NULL;
+	}
+	return err;
+}
+
+struct fs *world_fs(const struct world *w)
+{
+	return w->fs;
+}
+
+int world_close(struct world *w)
+{
+	int err = fs_close(w->fs);
+
+	w->fs = NULL;
+	vault_close(w->vault);
+	w->vault = NULL;
+	if (!err && !simhost_is_off(w->disk)) {
+		uint64_t left = simhost_unflushed(w->disk);
+
+		TRACE_CHECK(left == 0, "after a clean end %lu things are not flushed", left);
+	}
+	return err;
+}
+
+// Ends the process that has the vault open, if any.
+static void stop(struct world *w)
+{
+	if (w->fs)
+		fs_abandon(w->fs);
+	w->fs = NULL;
+	if (w->vault)
+		vault_close(w->vault);
+	w->vault = NULL;
+}
+
+static void replace_disk(struct world *w, struct simhost *disk)
+{
+	simhost_free(w->disk);
+	w->disk = disk;
+}
+
+void world_kill(struct world *w)
+{
+	stop(w);
+	replace_disk(w, simhost_clone_after_kill(w->disk));
+}
+
+void world_cut(struct world *w)
+{
+	struct simcut cut = {.what = SIMCUT_RANDOM};
+
+	// What was not flushed before the power went is taken as it stood then.
+	if (!simhost_is_off(w->disk))
+		simhost_power_off_after(w->disk, 0);
+	stop(w);
+	switch (prng_below(&w->rng, 12)) {
+	case 0:
+		cut.what = SIMCUT_NONE;
+		break;
+	case 1:
+		cut.what = SIMCUT_ALL;
+		break;
+	case 2:
+		cut.what = SIMCUT_ONLY_FILE;
+		cut.file = JOURNAL_NAME;
+		break;
+	case 3:
+		cut.what = SIMCUT_ALL_BUT_FILE;
+		cut.file = JOURNAL_NAME;
+		break;
+	case 4:
+	case 5:
+		cut.tear = JOURNAL_NAME;
+		break;
+	default:
+		break;
+	}
+	trace_op("cut %d, tear %s", (int)cut.what, cut.tear ? cut.tear : "nothing");
+	replace_disk(w, simhost_clone_after_cut(w->disk, prng_next(&w->rng), &cut));
+}
+
+void world_arm(struct world *w, uint64_t calls)
+{
+	trace_op("the power goes off after %lu calls", calls);
+	simhost_power_off_after(w->disk, calls);
+}
+
+void world_disarm(struct world *w)
+{
+	if (!simhost_is_off(w->disk))
+		simhost_power_off_after(w->disk, UINT64_MAX);
+}
+
+int world_dark(const struct world *w)
+{
+	return simhost_is_off(w->disk);
+}
+
+struct visit {
+	void (*fn)(void *arg, uint64_t number, const char *name);
+	void *arg;
+};
+
+static int visit_name(void *arg, const char *name, uint64_t number)
+{
+	const struct visit *v = arg;
+
+	v->fn(v->arg, number, name);
+	return 0;
+}
+
+void world_objects(struct world *w, void (*fn)(void *arg, uint64_t number, const char *name),
+		   void *arg)
+{
+	struct visit v = {.fn = fn, .arg = arg};
+	const struct host_ops *ops = w->vault->host->ops;
+
+	for (unsigned folder = 0; folder < HOST_FOLDERS; folder++) {
+		int err = ops->list_folder(w->vault->host, folder, visit_name, &v);
+
+		TRACE_CHECK(!err || err == WERR_NOTFOUND, "listing folder %02x: %d (%s)", folder,
+			    err, werr_text(err));
+	}
+}
