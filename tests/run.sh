@@ -146,6 +146,7 @@ fi
 own_tmp=
 if [ -z "${WARDFS_TEST_TMP:-}" ]; then
 	WARDFS_TEST_TMP=$(mktemp -d /var/tmp/wardfs-test.XXXXXX) || exit 1
+	chmod 711 "$WARDFS_TEST_TMP"
 	own_tmp=$WARDFS_TEST_TMP
 fi
 export WARDFS_TEST_TMP

@@ -36,11 +36,13 @@ class Vault:
 
     def __init__(self, group):
         self.work = tempfile.mkdtemp(prefix=group + ".", dir=os.environ.get("WARDFS_TEST_TMP") or "/var/tmp")
+        os.chmod(self.work, 0o711)  # other users have to reach the mount
         self.dir = os.path.join(self.work, "vault")
         self.mnt = os.path.join(self.work, "mnt")
         self.passfile = os.path.join(self.work, "pass")
         self.log = open(os.path.join(self.work, "log"), "ab")
         self.process = None
+        self.options = ()
         atexit.register(self.clean_up)
         os.mkdir(self.mnt)
         with open(self.passfile, "w", encoding="ascii") as f:
@@ -54,8 +56,8 @@ class Vault:
         except OSError:
             return True  # mounted, but nobody answers
 
-    def mount(self, *options):
-        subprocess.run([WARDFS, "mount", "--passfile", self.passfile, *options, self.dir, self.mnt], check=True)
+    def mount(self):
+        subprocess.run([WARDFS, "mount", "--passfile", self.passfile, *self.options, self.dir, self.mnt], check=True)
 
     def umount(self):
         subprocess.run([WARDFS, "umount", self.mnt], check=True)
