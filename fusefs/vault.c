@@ -293,8 +293,6 @@ static int overwrite_both(struct host *host, const uint8_t *buf, unsigned *intac
 		if (done & 1u << copy)
 			continue;
 		*intact &= ~(1u << copy);
-		if (!*intact)
-			return WERR_NOSPACE;
 		int err = overwrite_copy(host, copy, buf);
 		if (err)
 			return err;

@@ -3,8 +3,13 @@
 
 #include <string.h>
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
 #include "crypto/cursor.h"
 #include "crypto/rng.h"
+#include "crypto/siv.h"
+#include "crypto/x25519.h"
 #include "key_fixture.h"
 #include "unit_main.h"
 
@@ -54,6 +59,8 @@ START_TEST(info_tells_what_was_made)
 	ck_assert_uint_eq(got.kdf.memory_kib, fixture_kdf.memory_kib);
 	ck_assert_uint_eq(got.kdf.passes, fixture_kdf.passes);
 	ck_assert_uint_eq(got.kdf.lanes, fixture_kdf.lanes);
+	le32_put(slot + 4, 0); // serials begin at 1
+	ck_assert_int_eq(keyslot_info(slot, &got), WERR_MALFORMED);
 }
 END_TEST
 
@@ -296,6 +303,73 @@ START_TEST(reseal_needs_no_secret)
 }
 END_TEST
 
+// The slot as wardfs-vault(5) describes it, opened by hand.
+static size_t aad_by_hand(uint8_t aad[static 156], uint16_t purpose)
+{
+	memcpy(aad, "wardfs slot 1\0\0\0", 16);
+	memcpy(aad + 16, vault_id, 16);
+	le32_put(aad + 32, INDEX);
+	le32_put(aad + 36, 7); // serial
+	le16_put(aad + 40, 1); // kind
+	le16_put(aad + 42, purpose);
+	if (purpose == 1) {
+		memcpy(aad + 44, slot + 16, 112); // label, parameters, salt
+		return 156;
+	}
+	memcpy(aad + 44, slot + 240, 64); // both public keys
+	return 108;
+}
+
+static void derive_by_hand(const char *label, const uint8_t *ikm, size_t ikm_len,
+			   const uint8_t *salt, size_t salt_len, const uint8_t *context,
+			   size_t context_len, uint8_t *out, size_t out_len)
+{
+	uint8_t prk[32], block[32], msg[160];
+	size_t n = 0;
+	unsigned len = sizeof prk;
+
+	ck_assert_ptr_nonnull(HMAC(EVP_sha256(), salt, (int)salt_len, ikm, ikm_len, prk, &len));
+	for (uint8_t i = 1; n < out_len; i++) {
+		size_t m = i > 1 ? 32 : 0;
+		memcpy(msg, block, m);
+		memcpy(msg + m, label, strlen(label));
+		m += strlen(label);
+		if (context_len)
+			memcpy(msg + m, context, context_len);
+		m += context_len;
+		msg[m++] = i;
+		ck_assert_ptr_nonnull(HMAC(EVP_sha256(), prk, 32, msg, m, block, &len));
+		memcpy(out + n, block, 32);
+		n += 32;
+	}
+}
+
+START_TEST(slot_follows_the_format)
+{
+	uint8_t key[64], pair[64], ikm[64], psk[32], got[32], aad[156];
+
+	derive_by_hand("wardfs 1 kek commit", kek, 32, slot + 96, 32, NULL, 0, got, 32);
+	ck_assert(memcmp(got, slot + 128, 32) == 0);
+	derive_by_hand("wardfs 1 kek wrap", kek, 32, slot + 96, 32, NULL, 0, key, 64);
+	ck_assert_int_eq(siv_unwrap(key, aad, aad_by_hand(aad, 1), slot + 160, 64, pair), 0);
+	ck_assert_int_eq(x25519_public(pair, got), 0);
+	ck_assert(memcmp(got, slot + 240, 32) == 0);
+	ck_assert_int_eq(x25519_shared(pair, slot + 272, ikm), 0);
+	memcpy(ikm + 32, pair + 32, 32);
+	derive_by_hand("wardfs 1 slot root", ikm, 64, vault_id, 16, slot + 240, 64, key, 64);
+	ck_assert_int_eq(siv_unwrap(key, aad, aad_by_hand(aad, 2), slot + 304, 32, got), 0);
+	ck_assert(memcmp(got, root, 32) == 0);
+	derive_by_hand("wardfs 1 psk wrap", root, 32, vault_id, 16, NULL, 0, key, 64);
+	ck_assert_int_eq(siv_unwrap(key, aad, aad_by_hand(aad, 3), slot + 352, 32, psk), 0);
+	ck_assert(memcmp(psk, pair + 32, 32) == 0);
+	// Another pre-shared secret, rightly wrapped: the next reseal would lock this slot's holder
+	// out.
+	psk[0] ^= 1;
+	ck_assert_int_eq(siv_wrap(key, aad, aad_by_hand(aad, 3), psk, 32, slot + 352), 0);
+	ck_assert_int_eq(open_slot(slot, INDEX, vault_id, kek), WERR_AUTH);
+}
+END_TEST
+
 START_TEST(reseal_refuses_foreign_slots)
 {
 	uint8_t before[KEYSLOT_BYTES];
@@ -385,6 +459,7 @@ int main(void)
 	tcase_add_test(t, labels_are_printable);
 	tcase_add_test(t, make_refuses_what_info_would);
 	tcase_add_test(t, empty_slot_is_zero);
+	tcase_add_test(t, slot_follows_the_format);
 	tcase_add_test(t, reseal_needs_no_secret);
 	tcase_add_test(t, reseal_refuses_foreign_slots);
 	tcase_add_test(t, old_seal_does_not_fit_a_resealed_slot);

@@ -484,6 +484,18 @@ START_TEST(peek_refuses_slots_before_any_secret)
 }
 END_TEST
 
+START_TEST(master_records_have_no_hole)
+{
+	memcpy(buf + AT_MASTERS + 192, buf + AT_MASTERS + 96, 96);
+	memset(buf + AT_MASTERS + 96, 0, 96);
+	remac();
+	ck_assert_int_eq(decode(), WERR_MALFORMED);
+	memset(buf + AT_MASTERS, 0, AT_TAIL - AT_MASTERS);
+	remac();
+	ck_assert_int_eq(decode(), WERR_MALFORMED);
+}
+END_TEST
+
 // A slot moved to another place, with a MAC that is right: its own seals refuse.
 START_TEST(slots_keep_their_places)
 {
@@ -548,6 +560,7 @@ int main(void)
 	tcase_add_loop_test(t, states_are_consistent, 0, sizeof states / sizeof states[0]);
 	tcase_add_test(t, encode_refuses_what_decode_does);
 	tcase_add_test(t, peek_refuses_slots_before_any_secret);
+	tcase_add_test(t, master_records_have_no_hole);
 	tcase_add_test(t, slots_keep_their_places);
 	tcase_add_test(t, slot_removed_or_pasted_breaks_the_mac);
 	suite_add_tcase(s, t);
