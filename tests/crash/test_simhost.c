@@ -420,6 +420,34 @@ START_TEST(test_rename_and_lists)
 }
 END_TEST
 
+// Changes of one name keep their order, also through a rename: the victim is not removed before it
+// was replaced.
+START_TEST(test_name_order)
+{
+	struct host *h, *h2;
+	struct host_file *f, *f2;
+	struct simhost *s = with_file(1, &h, &f);
+	unsigned seen[2][2] = {0};
+
+	h->ops->file_close(open_top(h, "g", HOST_RDWR | HOST_CREATE));
+	ck_ok(h->ops->sync_top(h));
+	ck_ok(h->ops->rename_top(h, "f", "g"));
+	ck_ok(h->ops->unlink_top(h, "g"));
+	for (uint64_t seed = 0; seed < SEEDS; seed++) {
+		struct simhost *n = after(s, seed, &cut_random, &h2, &f2);
+		int names = 0;
+
+		ck_ok(h2->ops->list_top(h2, count_name, &names));
+		names -= f2 != NULL;
+		seen[f2 != NULL][names]++;
+		done(n, h2, f2);
+	}
+	ck_assert(seen[1][1] && seen[0][1] && seen[0][0]);
+	ck_assert_uint_eq(seen[1][0], 0);
+	done(s, h, f);
+}
+END_TEST
+
 // ---- faults ----
 
 START_TEST(test_faults)
@@ -707,6 +735,7 @@ static Suite *suite(void)
 	tcase_add_test(c, test_punch);
 	tcase_add_test(c, test_names);
 	tcase_add_test(c, test_rename_and_lists);
+	tcase_add_test(c, test_name_order);
 	tcase_add_test(c, test_faults);
 	tcase_add_test(c, test_lost_pages);
 	tcase_add_test(c, test_space_and_lock);
