@@ -12,6 +12,9 @@
 #define WORD_PAGES 64u
 // Pages that one search for free space looks at.
 #define SCAN_PAGES 64u
+// Empty pages kept in memory: an exchange that fails half-way puts two entries back, and must not
+// fail.
+#define SPARES 2
 
 _Static_assert(ENTRY_BYTES_MAX <= PAGE_ROOM, "every entry fits into an empty page");
 _Static_assert(TABLE_PAGES_MAX <= DIRINDEX_PLACE_MAX / 64 + 1, "places fit into the index");
@@ -27,7 +30,7 @@ struct table {
 	uint32_t scan;       // where the search for free space goes on
 	uint64_t room_total; // of pages [0, n_pages)
 	uint64_t count;
-	uint8_t *spare; // a page for the next table_put, from table_reserve
+	uint8_t *spare[SPARES]; // wiped
 	struct dirindex index;
 };
 
@@ -57,7 +60,8 @@ void table_free(struct table *t)
 		return;
 	for (uint32_t i = 0; i < t->n_pages; i++)
 		page_free(t->pages[i]);
-	page_free(t->spare);
+	for (unsigned i = 0; i < SPARES; i++)
+		page_free(t->spare[i]);
 	dirindex_clear(&t->index);
 	free(t->pages);
 	free(t->room);
@@ -103,12 +107,41 @@ static uint8_t *page_at(const struct table *t, uint32_t page)
 
 static uint8_t *page_new(struct table *t)
 {
-	uint8_t *page = t->spare != NULL ? t->spare : malloc(WARD_PAGE);
+	uint8_t *page = NULL;
 
-	t->spare = NULL;
+	for (unsigned i = 0; i < SPARES && page == NULL; i++) {
+		page = t->spare[i];
+		t->spare[i] = NULL;
+	}
+	if (page == NULL)
+		page = malloc(WARD_PAGE);
 	if (page != NULL)
 		table_page_init(page);
 	return page;
+}
+
+// Wipes a page; keeps it for page_new, or frees it.
+static void page_drop(struct table *t, uint8_t *page)
+{
+	secret_wipe(page, WARD_PAGE);
+	for (unsigned i = 0; i < SPARES; i++) {
+		if (t->spare[i] == NULL) {
+			t->spare[i] = page;
+			return;
+		}
+	}
+	free(page);
+}
+
+// A page in reserve, so that page_new does not fail.
+static int page_reserve(struct table *t)
+{
+	uint8_t *page = page_new(t);
+
+	if (page == NULL)
+		return WERR_NOMEM;
+	page_drop(t, page);
+	return 0;
 }
 
 // Hangs a page in, or brings the numbers of one up to date after a change.
@@ -128,7 +161,7 @@ static void page_account(struct table *t, uint32_t page, uint8_t *bytes)
 // An empty page is a hole; holes at the end are no part of the table.
 static void page_vanish(struct table *t, uint32_t page)
 {
-	page_free(t->pages[page]);
+	page_drop(t, t->pages[page]);
 	t->pages[page] = NULL;
 	t->held--;
 	t->room_total = t->room_total - t->room[page] + PAGE_ROOM;
@@ -286,7 +319,10 @@ uint64_t table_count(const struct table *t)
 
 size_t table_memory(const struct table *t)
 {
-	size_t pages = (size_t)t->held + (t->spare != NULL);
+	size_t pages = t->held;
+
+	for (unsigned i = 0; i < SPARES; i++)
+		pages += t->spare[i] != NULL;
 
 	return sizeof *t + pages * WARD_PAGE + dirindex_memory(&t->index) +
 	       (size_t)t->cap * (sizeof *t->pages + sizeof *t->room) +
@@ -332,14 +368,10 @@ int table_reserve(struct table *t, size_t entry_len, table_place *ret)
 	err = grow(t, page);
 	if (err == 0)
 		err = dirindex_reserve(&t->index, 1);
+	if (err == 0 && t->pages[page] == NULL)
+		err = page_reserve(t);
 	if (err != 0)
 		return err;
-	if (t->pages[page] == NULL && t->spare == NULL) {
-		t->spare = malloc(WARD_PAGE);
-		if (t->spare == NULL)
-			return WERR_NOMEM;
-		table_page_init(t->spare);
-	}
 	t->current = page;
 
 	int slot = t->pages[page] != NULL ? table_page_free_slot(t->pages[page]) : 0;
@@ -381,10 +413,10 @@ static void reindex(struct table *t, table_place place, int had_old, uint32_t ol
 	dirindex_insert(&t->index, fingerprint, (uint32_t)place);
 }
 
-// `entry` does not stand in one of the table's pages.
 static int put_entry(struct table *t, table_place place, const uint8_t *entry, size_t len)
 {
-	uint32_t page = table_place_page(place), fingerprint, old_fingerprint = 0;
+	uint32_t page = table_place_page(place);
+	uint32_t fingerprint, old_fingerprint = 0;
 	struct entry e, old;
 	table_place other;
 	int err = entry_decode(entry, len, &e);
@@ -412,7 +444,7 @@ static int put_entry(struct table *t, table_place place, const uint8_t *entry, s
 	err = table_page_put(bytes, table_place_slot(place), entry, len);
 	if (err != 0) {
 		if (bytes != t->pages[page])
-			page_free(bytes);
+			page_drop(t, bytes);
 		return err;
 	}
 	page_account(t, page, bytes);
@@ -424,20 +456,9 @@ static int put_entry(struct table *t, table_place place, const uint8_t *entry, s
 
 int table_put(struct table *t, table_place place, const uint8_t *entry, size_t len)
 {
-	uint8_t copy[ENTRY_BYTES_MAX];
-	int err;
-
 	if (!place_in_bounds(place))
 		return WERR_LIMIT;
-	if (len == 0)
-		return remove_entry(t, place);
-	if (len > sizeof copy)
-		return WERR_MALFORMED;
-	// The bytes may come from table_get_bytes, and the page they stand in may move.
-	memcpy(copy, entry, len);
-	err = put_entry(t, place, copy, len);
-	secret_wipe(copy, len);
-	return err;
+	return len == 0 ? remove_entry(t, place) : put_entry(t, place, entry, len);
 }
 
 // The page of a home entry. WERR_NOTFOUND.

@@ -65,10 +65,11 @@ const uint8_t *table_get_bytes(const struct table *t, table_place place, size_t 
 // new. One table_put to that place does not fail for memory afterwards. WERR_NOMEM, WERR_LIMIT.
 int table_reserve(struct table *t, size_t entry_len, table_place *ret) WARN_UNUSED;
 // Puts an encoded entry at a place (replacing, or empty for removal with len 0; removing what is
-// not there is 0); marks the page dirty. entry may point into the table. A removal never fails
-// within bounds. On failure nothing changes. WERR_NOSPACE: does not fit into that page.
-// WERR_EXISTS: another place holds the same name. WERR_MALFORMED: not an entry. WERR_LIMIT: no such
-// place. WERR_NOMEM.
+// not there is 0); marks the page dirty. entry does not point into this table. A removal never
+// fails within bounds, and putting back the one or two entries removed last does not fail for
+// memory. On failure nothing changes. WERR_NOSPACE: does not fit into that page. WERR_EXISTS:
+// another place holds the same name. WERR_MALFORMED: not an entry. WERR_LIMIT: no such place.
+// WERR_NOMEM.
 int table_put(struct table *t, table_place place, const uint8_t *entry, size_t len) WARN_UNUSED;
 // In place; marks dirty. The entry must be a home entry (WERR_NOTFOUND otherwise). WERR_INVALID:
 // such attributes cannot be encoded; unchanged.

@@ -381,11 +381,16 @@ START_TEST(test_drop_does_not_load)
 	checkpoint(store, tree, &h);
 	// In part: the nodes at the edge load, and nothing else does.
 	tree_load_roots(tree, h.direct, h.roots);
+	size_t bare = tree_memory(tree);
+
 	store->loads = 0;
 	ck_assert_int_eq(tree_drop(tree, 100, 208 + 128 * 3, NULL), 0);
 	ck_assert_uint_eq(store->loads, 2); // the single and the double root
 	ck_assert_int_eq(tree_drop(tree, 0, 3001, NULL), 0);
 	ck_assert(is_hole(2999));
+	ck_assert_int_eq(tree_seal(tree, store_seal, store), 0);
+	tree_shrink(tree);
+	ck_assert_uint_eq(tree_memory(tree), bare);
 	// Whole: no loads.
 	tree_load_roots(tree, h.direct, h.roots);
 	store->loads = 0;
@@ -394,8 +399,6 @@ START_TEST(test_drop_does_not_load)
 	ck_assert(is_hole(0) && is_hole(2999));
 	// Counted: exact, and what was read is not kept.
 	tree_load_roots(tree, h.direct, h.roots);
-	size_t bare = tree_memory(tree);
-
 	ck_assert_int_eq(tree_drop(tree, 50, UINT64_MAX, &count), 0);
 	ck_assert_uint_eq(count, 2950);
 	ck_assert_uint_eq(tree_memory(tree), bare);
@@ -522,6 +525,19 @@ START_TEST(test_fresh)
 	store->seals = store->fresh = 0;
 	checkpoint(store, tree, &h);
 	ck_assert_uint_eq(store->fresh, 0);
+	// The same after a dense file.
+	for (uint64_t i = 0; i < 2000; i++)
+		set(i, &s);
+	checkpoint(store, tree, &h);
+	ck_assert_int_eq(tree_drop(tree, 0, UINT64_MAX, NULL), 0);
+	for (uint64_t i = 0; i < 2100; i++)
+		set(i, &s2);
+	store->seals = store->fresh = 0;
+	checkpoint(store, tree, &h);
+	ck_assert_uint_eq(store->seals, 17);
+	ck_assert_uint_eq(store->fresh, 1); // pages 2000 and on
+	ck_assert_int_eq(tree_drop(tree, 0, UINT64_MAX, NULL), 0);
+	set(208, &s);
 	// Truncated for good.
 	set(208, &hole);
 	checkpoint(store, tree, &h);
