@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine's threads: the committer answers fsyncs in groups, flushers datasync large files
+// before their commit, the checkpointer runs every few seconds while something is dirty, or when
+// space asks for it. And fs_admit, the one place where a change may have to wait.
+#include "fusefs/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define CHECKPOINT_MS_DEFAULT 5000u
+#define SPACE_MARGIN (32ull << 20)
+#define SPACE_AGE_MS 1000u
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+// --- fsync ------------------------------------------------------------------------------------
+
+enum fsync_path {
+	FSYNC_COMMIT,
+	FSYNC_FLUSH,      // many new pages at their places: datasync first, in a flusher
+	FSYNC_CHECKPOINT, // more seals than the journal should hold
+};
+
+static enum fsync_path classify(struct fs *fs, struct node *n)
+{
+	enum fsync_path path = FSYNC_COMMIT;
+
+	pthread_rwlock_rdlock(&n->lock);
+	const struct object *o = n->obj;
+	if (o && !n->orphan && o->layout == LAYOUT_TREE) {
+		uint64_t placed = o->placed_end - o->unlogged_from;
+
+		if (o->placed_end > o->unlogged_from && placed > IMAGE_PAGES_MAX) {
+			path = placed * SEAL_BYTES > journal_capacity(fs->j) / 16 ? FSYNC_CHECKPOINT
+										  : FSYNC_FLUSH;
+		}
+	}
+	pthread_rwlock_unlock(&n->lock);
+	return path;
+}
+
+// The datasync of a file's new pages, outside of commit_lock. New writes to them go to the overlay
+// from here on.
+static int flush_placed(struct fs *fs, struct node *n)
+{
+	pthread_rwlock_wrlock(&n->lock);
+	struct object *o = n->obj;
+	uint64_t end = o ? o->placed_end : 0;
+	if (!o || o->flushed_to >= end) {
+		pthread_rwlock_unlock(&n->lock);
+		return 0;
+	}
+	o->guard = end > o->guard ? end : o->guard;
+	o->host_written = false;
+	pthread_rwlock_unlock(&n->lock);
+
+	int err = object_datasync(fs, n);
+
+	pthread_rwlock_wrlock(&n->lock);
+	if (n->obj && err == 0 && n->obj->flushed_to < end && n->obj->placed_end >= end) {
+		n->obj->flushed_to = end;
+	} else if (n->obj && err) {
+		n->obj->host_written = true;
+	}
+	pthread_rwlock_unlock(&n->lock);
+	return err;
+}
+
+static void answer(struct fs *fs, struct fsync_request *q, int err)
+{
+	q->done(q->arg, err);
+	atomic_fetch_add(&fs->fsyncs, 1);
+	node_put(fs, q->node);
+	free(q);
+}
+
+static void enqueue(struct fs *fs, struct fsync_request *q, struct fsync_request ***tail)
+{
+	pthread_mutex_lock(&fs->work_lock);
+	q->next = NULL;
+	**tail = q;
+	*tail = &q->next;
+	pthread_cond_broadcast(&fs->work_cond);
+	pthread_mutex_unlock(&fs->work_lock);
+}
+
+void fs_fsync(struct fs *fs, uint64_t ino, int datasync, fs_done done, void *arg)
+{
+	struct node *n = node_find(fs, ino);
+
+	(void)datasync; // attributes cost nothing extra: they are in the same record
+	if (!n) {
+		done(arg, WERR_STALE);
+		return;
+	}
+	if (atomic_load(&fs->read_only)) {
+		node_put(fs, n);
+		done(arg, fs->params.readonly ? 0 : WERR_READONLY);
+		return;
+	}
+	struct fsync_request *q = calloc(1, sizeof *q);
+	if (!q) {
+		node_put(fs, n);
+		done(arg, WERR_NOMEM);
+		return;
+	}
+	q->node = n;
+	q->done = done;
+	q->arg = arg;
+	enum fsync_path path = classify(fs, n);
+	if (fs->params.manual) {
+		int err = path == FSYNC_CHECKPOINT ? checkpoint_run(fs)
+			  : path == FSYNC_FLUSH    ? flush_placed(fs, n)
+						   : 0;
+		if (err || path == FSYNC_CHECKPOINT) {
+			answer(fs, q, err);
+		} else {
+			commit_group(fs, q);
+		}
+		return;
+	}
+	if (path == FSYNC_COMMIT) {
+		enqueue(fs, q, &fs->fsync_tail);
+	} else {
+		enqueue(fs, q, &fs->flush_tail);
+	}
+}
+
+struct waiter {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool done;
+	int err;
+};
+
+static void wake_waiter(void *arg, int err)
+{
+	struct waiter *w = arg;
+
+	pthread_mutex_lock(&w->lock);
+	w->err = err;
+	w->done = true;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+}
+
+int fs_fsync_wait(struct fs *fs, uint64_t ino)
+{
+	struct waiter w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+
+	fs_fsync(fs, ino, 0, wake_waiter, &w);
+	pthread_mutex_lock(&w.lock);
+	while (!w.done) {
+		pthread_cond_wait(&w.cond, &w.lock);
+	}
+	pthread_mutex_unlock(&w.lock);
+	return w.err;
+}
+
+static void *committer(void *arg)
+{
+	struct fs *fs = arg;
+
+	pthread_mutex_lock(&fs->work_lock);
+	for (;;) {
+		while (!fs->fsync_head && !fs->spill_wanted && !fs->stopping) {
+			pthread_cond_wait(&fs->work_cond, &fs->work_lock);
+		}
+		struct fsync_request *list = fs->fsync_head;
+		bool spill = fs->spill_wanted;
+
+		if (!list && !spill) {
+			break; // stopping
+		}
+		fs->fsync_head = NULL;
+		fs->fsync_tail = &fs->fsync_head;
+		pthread_mutex_unlock(&fs->work_lock);
+		if (list) {
+			commit_group(fs, list);
+		}
+		if (spill) {
+			commit_spill(fs);
+		}
+		pthread_mutex_lock(&fs->work_lock);
+		if (spill) {
+			fs->spill_wanted = false;
+			fs->spills_done++;
+			pthread_cond_broadcast(&fs->done_cond);
+		}
+	}
+	pthread_mutex_unlock(&fs->work_lock);
+	return NULL;
+}
+
+static void *flusher(void *arg)
+{
+	struct fs *fs = arg;
+
+	pthread_mutex_lock(&fs->work_lock);
+	for (;;) {
+		while (!fs->flush_head && !fs->stopping) {
+			pthread_cond_wait(&fs->work_cond, &fs->work_lock);
+		}
+		struct fsync_request *q = fs->flush_head;
+
+		if (!q) {
+			break;
+		}
+		fs->flush_head = q->next;
+		if (!fs->flush_head) {
+			fs->flush_tail = &fs->flush_head;
+		}
+		pthread_mutex_unlock(&fs->work_lock);
+		bool all = classify(fs, q->node) == FSYNC_CHECKPOINT;
+		int err = all ? checkpoint_run(fs) : flush_placed(fs, q->node);
+		if (err || all) {
+			answer(fs, q, err);
+		} else {
+			enqueue(fs, q, &fs->fsync_tail);
+		}
+		pthread_mutex_lock(&fs->work_lock);
+	}
+	pthread_mutex_unlock(&fs->work_lock);
+	return NULL;
+}
+
+// --- checkpoints ------------------------------------------------------------------------------
+
+void want_checkpoint(struct fs *fs)
+{
+	if (fs->params.manual) {
+		return; // fs_admit runs it where it must
+	}
+	pthread_mutex_lock(&fs->work_lock);
+	if (fs->checkpoint_wanted == fs->checkpoint_done) {
+		fs->checkpoint_wanted++;
+		pthread_cond_broadcast(&fs->work_cond);
+	}
+	pthread_mutex_unlock(&fs->work_lock);
+}
+
+void want_spill(struct fs *fs)
+{
+	pthread_mutex_lock(&fs->work_lock);
+	if (!fs->spill_wanted) {
+		fs->spill_wanted = true;
+		pthread_cond_broadcast(&fs->work_cond);
+	}
+	pthread_mutex_unlock(&fs->work_lock);
+}
+
+static void deadline(struct timespec *ts, unsigned ms)
+{
+	clock_gettime(CLOCK_MONOTONIC, ts);
+	ts->tv_sec += ms / 1000;
+	ts->tv_nsec += (long)(ms % 1000) * 1000000;
+	if (ts->tv_nsec >= 1000000000) {
+		ts->tv_sec++;
+		ts->tv_nsec -= 1000000000;
+	}
+}
+
+static void *checkpointer(void *arg)
+{
+	struct fs *fs = arg;
+	unsigned every =
+		fs->params.checkpoint_ms ? fs->params.checkpoint_ms : CHECKPOINT_MS_DEFAULT;
+	struct timespec due;
+
+	deadline(&due, every);
+	pthread_mutex_lock(&fs->work_lock);
+	while (!fs->stopping) {
+		int rc = 0;
+
+		while (!fs->stopping && rc != ETIMEDOUT &&
+		       fs->checkpoint_wanted == fs->checkpoint_done) {
+			rc = pthread_cond_timedwait(&fs->work_cond, &fs->work_lock, &due);
+		}
+		if (fs->stopping) {
+			break;
+		}
+		uint64_t ticket = fs->checkpoint_wanted;
+		pthread_mutex_unlock(&fs->work_lock);
+		int err = checkpoint_run(fs);
+		if (err) {
+			fs_log(fs, 3, "checkpoint failed: %s; it will be tried again",
+			       werr_text(err));
+		}
+		atomic_store(&fs->no_space, err == WERR_NOSPACE || err == WERR_QUOTA);
+		node_sweep(fs);
+		pthread_mutex_lock(&fs->work_lock);
+		fs->checkpoint_error = err;
+		fs->checkpoint_done = ticket;
+		pthread_cond_broadcast(&fs->done_cond);
+		deadline(&due, err ? 1000 : every);
+	}
+	fs->checkpoint_done = fs->checkpoint_wanted;
+	pthread_cond_broadcast(&fs->done_cond);
+	pthread_mutex_unlock(&fs->work_lock);
+	return NULL;
+}
+
+// Waits for one whole checkpoint that begins after the call.
+static int wait_checkpoint(struct fs *fs)
+{
+	if (fs->params.manual) {
+		return checkpoint_run(fs);
+	}
+	pthread_mutex_lock(&fs->work_lock);
+	if (fs->checkpoint_wanted == fs->checkpoint_done) {
+		fs->checkpoint_wanted++;
+	}
+	uint64_t ticket = fs->checkpoint_wanted;
+	pthread_cond_broadcast(&fs->work_cond);
+	while (fs->checkpoint_done < ticket && !fs->stopping) {
+		pthread_cond_wait(&fs->done_cond, &fs->work_lock);
+	}
+	int err = fs->checkpoint_error;
+	pthread_mutex_unlock(&fs->work_lock);
+	return err;
+}
+
+int fs_checkpoint(struct fs *fs)
+{
+	if (atomic_load(&fs->read_only)) {
+		return fs->params.readonly ? 0 : WERR_READONLY;
+	}
+	return checkpoint_run(fs);
+}
+
+// --- admission --------------------------------------------------------------------------------
+
+static bool space_for(struct fs *fs, uint64_t growth)
+{
+	struct host_space s;
+
+	if (growth == 0) {
+		return true;
+	}
+	pthread_mutex_lock(&fs->space_lock);
+	uint64_t now = now_ms();
+	bool fits = fs->space_left >= growth && now - fs->space_checked_ms < SPACE_AGE_MS &&
+		    !atomic_load(&fs->no_space);
+	if (!fits && fs->host->ops->space(fs->host, &s) == 0) {
+		uint64_t avail = s.blocks_avail * s.block_bytes, total = s.blocks * s.block_bytes;
+		uint64_t margin = total / 32 < SPACE_MARGIN ? total / 32 : SPACE_MARGIN;
+		uint64_t promised = atomic_load(&fs->overlay_bytes) +
+				    atomic_load(&fs->dirty_bytes) +
+				    atomic_load(&fs->dirty_count) * WARD_PAGE;
+
+		fs->space_checked_ms = now;
+		fs->space_left = avail > margin + promised ? avail - margin - promised : 0;
+		fits = fs->space_left >= growth;
+	} else if (!fits) {
+		fits = true; // the host does not say: it will, when written to
+		fs->space_left = growth;
+	}
+	if (fits) {
+		fs->space_left -= growth;
+	}
+	pthread_mutex_unlock(&fs->space_lock);
+	return fits;
+}
+
+static void wait_spill(struct fs *fs)
+{
+	if (fs->params.manual) {
+		commit_spill(fs);
+		return;
+	}
+	pthread_mutex_lock(&fs->work_lock);
+	uint64_t done = fs->spills_done;
+	fs->spill_wanted = true;
+	pthread_cond_broadcast(&fs->work_cond);
+	while (fs->spills_done == done && !fs->stopping) {
+		pthread_cond_wait(&fs->done_cond, &fs->work_lock);
+	}
+	pthread_mutex_unlock(&fs->work_lock);
+}
+
+int fs_admit(struct fs *fs, uint64_t growth)
+{
+	uint64_t overlay_max = (uint64_t)fs->params.overlay_mib << 20;
+	uint64_t capacity = journal_capacity(fs->j), images_max = capacity / 4 / WARD_PAGE;
+
+	for (unsigned round = 0;; round++) {
+		if (atomic_load(&fs->read_only)) {
+			return WERR_READONLY;
+		}
+		uint64_t used = journal_used(fs->j), images = atomic_load(&fs->image_count);
+		uint64_t dirty = atomic_load(&fs->dirty_bytes),
+			 overlay = atomic_load(&fs->overlay_bytes);
+		bool full = used > capacity / 2 || images > images_max || dirty > capacity / 4;
+
+		if (!full && overlay <= overlay_max) {
+			if (images > images_max / 2 || dirty > capacity / 8) {
+				want_checkpoint(fs);
+			} else if (overlay > overlay_max / 2 && !fs->params.manual) {
+				want_spill(fs);
+			}
+			break;
+		}
+		if (round == 8) {
+			break; // the limits are soft; the journal's own end is not
+		}
+		if (full) {
+			int err = wait_checkpoint(fs);
+
+			// Removing must work on a full disk, as long as the journal itself has
+			// room.
+			if (err && !(growth == 0 && used < capacity / 4 * 3)) {
+				return err;
+			}
+		} else {
+			wait_spill(fs);
+		}
+	}
+	return space_for(fs, growth) ? 0 : WERR_NOSPACE;
+}
+
+int threads_start(struct fs *fs)
+{
+	if (fs->params.manual || fs->params.readonly) {
+		return 0;
+	}
+	struct {
+		pthread_t *thread;
+		void *(*fn)(void *);
+	} all[] = {
+		{&fs->committer, committer},
+		{&fs->checkpointer, checkpointer},
+		{&fs->flusher[0], flusher},
+		{&fs->flusher[1], flusher},
+	};
+
+	for (; fs->threads < 4; fs->threads++) {
+		if (pthread_create(all[fs->threads].thread, NULL, all[fs->threads].fn, fs)) {
+			threads_stop(fs);
+			return WERR_NOMEM;
+		}
+	}
+	return 0;
+}
+
+void threads_stop(struct fs *fs)
+{
+	pthread_t all[] = {fs->committer, fs->checkpointer, fs->flusher[0], fs->flusher[1]};
+
+	pthread_mutex_lock(&fs->work_lock);
+	fs->stopping = true;
+	pthread_cond_broadcast(&fs->work_cond);
+	pthread_cond_broadcast(&fs->done_cond);
+	pthread_mutex_unlock(&fs->work_lock);
+	// Flushers hand over to the committer: they end first, so nothing is left unanswered.
+	for (unsigned i = fs->threads; i-- > 0;) {
+		pthread_join(all[i], NULL);
+	}
+	fs->threads = 0;
+	struct fsync_request *rest = fs->fsync_head;
+	fs->fsync_head = NULL;
+	fs->fsync_tail = &fs->fsync_head;
+	if (rest) {
+		commit_group(fs, rest);
+	}
+}

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening and closing the engine. wardfs-vault(5), "Mounting".
+#include "fusefs/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "crypto/rng.h"
+
+#define DESCRIPTORS 512u
+#define CACHE_MIB_DEFAULT 64u
+#define OVERLAY_MIB_DEFAULT 32u
+
+static int init_locks(struct fs *fs)
+{
+	pthread_rwlockattr_t attr;
+	pthread_condattr_t clock;
+	int rc = pthread_rwlockattr_init(&attr);
+
+	// A checkpoint must not wait for ever behind a stream of writers.
+	rc |= pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	rc |= pthread_rwlock_init(&fs->cut, &attr);
+	rc |= pthread_mutex_init(&fs->checkpoint_lock, NULL);
+	rc |= pthread_mutex_init(&fs->commit_lock, NULL);
+	rc |= pthread_mutex_init(&fs->names_lock, NULL);
+	rc |= pthread_mutex_init(&fs->nodes_lock, NULL);
+	rc |= pthread_mutex_init(&fs->dirty_lock, NULL);
+	rc |= pthread_mutex_init(&fs->work_lock, NULL);
+	rc |= pthread_mutex_init(&fs->space_lock, NULL);
+	rc |= pthread_condattr_init(&clock);
+	rc |= pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	rc |= pthread_cond_init(&fs->work_cond, &clock);
+	rc |= pthread_cond_init(&fs->done_cond, NULL);
+	pthread_condattr_destroy(&clock);
+	pthread_rwlockattr_destroy(&attr);
+	return rc ? WERR_NOMEM : 0;
+}
+
+static void free_fs(struct fs *fs)
+{
+	checkpoint_discard(fs);
+	if (fs->root) {
+		node_put(fs, fs->root);
+	}
+	if (fs->links) {
+		node_put(fs, fs->links);
+	}
+	node_table_free(fs);
+	image_map_free(fs->images);
+	hostcache_free(fs->hc);
+	journal_close(fs->j);
+	pthread_rwlock_destroy(&fs->cut);
+	pthread_mutex_destroy(&fs->checkpoint_lock);
+	pthread_mutex_destroy(&fs->commit_lock);
+	pthread_mutex_destroy(&fs->names_lock);
+	pthread_mutex_destroy(&fs->nodes_lock);
+	pthread_mutex_destroy(&fs->dirty_lock);
+	pthread_mutex_destroy(&fs->work_lock);
+	pthread_mutex_destroy(&fs->space_lock);
+	pthread_cond_destroy(&fs->work_cond);
+	pthread_cond_destroy(&fs->done_cond);
+	free(fs);
+}
+
+// Puts the home entry of a hidden or self entry into the root's table.
+static int root_entry(struct fs *fs, struct node *n, const char *name, table_place place)
+{
+	uint8_t bytes[ENTRY_BYTES_MAX];
+	size_t len;
+	int err = rec_entry(n, (const uint8_t *)name, strlen(name), NULL, 0, bytes, &len);
+
+	return err ? err : table_put(fs->root->obj->table, place, bytes, len);
+}
+
+static void hidden_attr(struct fs *fs, struct node *n, uint32_t mode)
+{
+	n->attr = (struct ward_attr){
+		.mode = mode,
+		.uid = (uint32_t)geteuid(),
+		.gid = (uint32_t)getegid(),
+		.nlink = 2,
+	};
+	fs_now(fs, &n->attr.mtime);
+	n->attr.atime = n->attr.ctime = n->attr.btime = n->attr.mtime;
+}
+
+// An empty vault: root and links directory come into being in memory; the first checkpoint stores
+// them.
+int engine_make_root(struct fs *fs)
+{
+	uint64_t incarnation;
+
+	do {
+		rng_bytes(&incarnation, sizeof incarnation);
+	} while (incarnation == 0);
+	int err = node_new(fs, LINKS_NUMBER, incarnation, OBJECT_DIR, &fs->links);
+	if (err == 0) {
+		err = object_load(fs, fs->root);
+	}
+	if (err == 0) {
+		err = object_load(fs, fs->links);
+	}
+	if (err) {
+		return err;
+	}
+	hidden_attr(fs, fs->root, 0755);
+	hidden_attr(fs, fs->links, 0);
+	err = root_entry(fs, fs->root, ".", ROOT_SELF_PLACE);
+	if (err == 0) {
+		err = root_entry(fs, fs->links, "..", ROOT_LINKS_PLACE);
+	}
+	if (err == 0) {
+		node_set_home(fs, fs->links, fs->root, ROOT_LINKS_PLACE);
+		node_dirty(fs, fs->root, DIRTY_CONTENT | DIRTY_ATTR);
+	}
+	return err;
+}
+
+// The root's own entry and that of the links directory: both must be there, nowhere else.
+int engine_load_root(struct fs *fs)
+{
+	struct entry self, links;
+	int err = object_load(fs, fs->root);
+
+	if (err == 0) {
+		err = table_get(fs->root->obj->table, ROOT_SELF_PLACE, &self);
+	}
+	if (err == 0) {
+		err = table_get(fs->root->obj->table, ROOT_LINKS_PLACE, &links);
+	}
+	if (err == WERR_NOTFOUND ||
+	    (err == 0 && (self.kind != ENTRY_HOME || self.number != FS_ROOT ||
+			  self.incarnation != fs->root->incarnation || links.kind != ENTRY_HOME ||
+			  links.number != LINKS_NUMBER || links.type != OBJECT_DIR))) {
+		err = fs_refuse(fs, FS_ROOT, WERR_DAMAGED, "its own entries are missing");
+	}
+	if (err) {
+		return err;
+	}
+	fs->root->attr = self.attr;
+	return node_from_entry(fs, &links, fs->root, ROOT_LINKS_PLACE, false, &fs->links);
+}
+
+static int new_root_node(struct fs *fs)
+{
+	int err = node_new(fs, FS_ROOT, fs->v->h->root_incarnation, OBJECT_DIR, &fs->root);
+
+	if (err == 0) {
+		fs->root->bound = fs->v->h->root_generation;
+		fs->root->bound_epoch = fs->v->h->root_epoch;
+		fs->root->base = fs->root->generation = fs->root->bound;
+		node_look(
+			fs,
+			fs->root); // the kernel knows the root from the start and never forgets it
+	}
+	return err;
+}
+
+static int write_state(struct fs *fs, uint32_t state, uint32_t replaying)
+{
+	fs->v->h->mount = fs->mount;
+	fs->v->h->state = state;
+	fs->v->h->replaying = replaying;
+	fs->v->h->journal_sequence = 0;
+	return vault_write(fs->v);
+}
+
+static int log_mount(struct fs *fs)
+{
+	RECORD_AUTO struct record r;
+
+	record_init(&r);
+	record_mount(&r, fs->mount);
+	int err = rec_append(fs, &r, NULL);
+	return err ? err : journal_sync(fs->j);
+}
+
+// The last mount ended cleanly: the journal has nothing to say, and a missing one is made again.
+static int open_clean(struct fs *fs)
+{
+	struct vault *v = fs->v;
+	int err = journal_open(fs->host, v->ring, v->h->journal_bytes, v->readonly, &fs->j);
+
+	if (err && err != WERR_NOMEM && !v->readonly) {
+		err = journal_recreate(fs->host, v->ring, v->h->journal_bytes);
+		if (err == 0) {
+			fs_log(fs, LOG_NOTICE,
+			       "the journal was made again (the vault was closed cleanly)");
+			err = journal_open(fs->host, v->ring, v->h->journal_bytes, 0, &fs->j);
+		}
+	}
+	if (err && v->readonly) {
+		err = 0; // nothing to read in it, nothing will be written
+	}
+	bool empty = v->h->root_generation == 0;
+	if (err == 0 && empty) {
+		err = engine_make_root(fs);
+	} else if (err == 0) {
+		err = engine_load_root(fs);
+	}
+	if (err || v->readonly) {
+		return err;
+	}
+	// Journal first, header second: as long as the header says clean the journal means nothing,
+	// and no object is written before the raised mount number is durable.
+	err = journal_start(fs->j, fs->mount, 0, fs->root->base);
+	if (err == 0) {
+		err = log_mount(fs);
+	}
+	if (err == 0) {
+		err = write_state(fs, VAULT_DIRTY, 0);
+	}
+	return err == 0 && empty ? checkpoint_run(fs) : err;
+}
+
+// It did not: replay, in memory; then an ordinary checkpoint, before anything else.
+static int open_dirty(struct fs *fs)
+{
+	struct vault *v = fs->v;
+	uint32_t from = v->h->state == VAULT_REPLAYING ? v->h->replaying : v->h->mount;
+	uint32_t also = v->h->mount; // a replay that had already started its own journal
+	int err = 0;
+
+	if (!v->readonly) {
+		err = write_state(fs, VAULT_REPLAYING, from);
+	}
+	if (err == 0) {
+		err = journal_open(fs->host, v->ring, v->h->journal_bytes, v->readonly, &fs->j);
+	}
+	if (err) {
+		fs_log(fs, LOG_ERR,
+		       "the vault was not closed cleanly and its journal cannot be used: %s",
+		       werr_text(err));
+		return err;
+	}
+	uint32_t mount = journal_superblock(fs->j)->mount;
+	if (mount != from && mount != also) {
+		fs_log(fs, LOG_ERR, "the journal is of mount %u, the vault's last mount was %u",
+		       mount, from);
+		return WERR_ROLLBACK;
+	}
+	fs->replaying = true;
+	err = replay_journal(fs);
+	fs->replaying = false;
+	if (err || v->readonly) {
+		return err;
+	}
+	err = checkpoint_run(fs);
+	if (err == 0) {
+		image_map_free(fs->images);
+		fs->images = NULL;
+		err = journal_start(fs->j, fs->mount, 0, fs->root->base);
+	}
+	if (err == 0) {
+		err = log_mount(fs);
+	}
+	return err ? err : write_state(fs, VAULT_DIRTY, 0);
+}
+
+int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
+{
+	struct fs *fs = calloc(1, sizeof *fs);
+
+	if (!fs) {
+		return WERR_NOMEM;
+	}
+	fs->v = v;
+	fs->host = v->host;
+	fs->params = *params;
+	fs->params.readonly |= v->readonly;
+	fs->params.cache_mib = params->cache_mib ? params->cache_mib : CACHE_MIB_DEFAULT;
+	fs->params.overlay_mib = params->overlay_mib ? params->overlay_mib : OVERLAY_MIB_DEFAULT;
+	fs->fsync_tail = &fs->fsync_head;
+	fs->flush_tail = &fs->flush_head;
+	atomic_store(&fs->k, 1);
+	atomic_store(&fs->read_only, fs->params.readonly != 0);
+	int err = init_locks(fs);
+	if (err) {
+		free(fs);
+		return err;
+	}
+	if (v->h->mount >= MOUNT_NUMBER_MAX && !v->readonly) {
+		free_fs(fs);
+		return WERR_LIMIT;
+	}
+	fs->mount = v->h->mount + (v->readonly ? 0 : 1);
+	err = node_table_init(fs);
+	if (err == 0) {
+		err = hostcache_new(fs->host, DESCRIPTORS, &fs->hc);
+	}
+	if (err == 0) {
+		err = new_root_node(fs);
+	}
+	if (err == 0) {
+		err = v->h->state == VAULT_CLEAN ? open_clean(fs) : open_dirty(fs);
+	}
+	if (err == 0) {
+		err = threads_start(fs);
+	}
+	if (err) {
+		free_fs(fs);
+		return err;
+	}
+	*ret = fs;
+	return 0;
+}
+
+int fs_close(struct fs *fs)
+{
+	int err = 0;
+
+	threads_stop(fs);
+	if (!fs->params.readonly) {
+		// Twice at most: the first may only finish what an earlier failure left.
+		err = checkpoint_run(fs);
+		if (err == 0 && !atomic_load(&fs->read_only)) {
+			struct vault_header *h = fs->v->h;
+
+			h->root_generation = fs->root->base;
+			h->root_epoch = fs->root->epoch;
+			h->state = VAULT_CLEAN;
+			h->replaying = 0;
+			h->journal_sequence = journal_sequence(fs->j);
+			err = vault_write(fs->v);
+		}
+	}
+	free_fs(fs);
+	return err;
+}
+
+void fs_abandon(struct fs *fs)
+{
+	fs->abandoned = true;
+	atomic_store(&fs->read_only, true);
+	threads_stop(fs);
+	free_fs(fs);
+}
+
+void fs_get_status(struct fs *fs, struct fs_status *ret)
+{
+	*ret = (struct fs_status){
+		.mount = fs->mount,
+		.checkpoints = atomic_load(&fs->checkpoints),
+		.generation = atomic_load(&fs->last_generation),
+		.journal_used = fs->j ? journal_used(fs->j) : 0,
+		.journal_capacity = fs->j ? journal_capacity(fs->j) : 0,
+		.nodes = fs->nodes_count,
+		.overlay_bytes = atomic_load(&fs->overlay_bytes),
+		.metadata_bytes = atomic_load(&fs->cache_bytes),
+		.refusals = atomic_load(&fs->refusals),
+		.fsyncs = atomic_load(&fs->fsyncs),
+		.commits = atomic_load(&fs->commits),
+		.readonly = atomic_load(&fs->read_only),
+	};
+	memcpy(ret->readonly_reason, fs->read_only_reason, sizeof ret->readonly_reason);
+}

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to the engine (fs.h is its face): nodes, objects, the overlay, and what the modules offer
+// each other.
+//
+// Lock order, outermost first (STORAGE.md section 4):
+//   checkpoint_lock  one checkpoint at a time
+//   commit_lock   one commit or cut at a time: log → flush → place
+//   cut           rwlock; shared by every change of memory, exclusive at the cut of a checkpoint
+//   (memory and journal appends only) names_lock    mutex; every change of names, so that several
+//   directories can be locked in any order under it node->lock    rwlock; directories before the
+//   nodes that they name; links directory last among directories journal       inside journal.c
+//   dirty_lock    mutex; homes, dirty flags and the dirty list
+//   nodes_lock    mutex; the node table, look-up and reference counts
+//   host cache    inside objectfile.c
+// A thread that holds a node's lock never takes commit_lock.
+#ifndef WARDFS_FUSEFS_ENGINE_H
+#define WARDFS_FUSEFS_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "crypto/object_header.h"
+#include "crypto/record.h"
+#include "crypto/seal.h"
+#include "crypto/table_page.h"
+#include "fusefs/fs.h"
+#include "fusefs/host.h"
+#include "fusefs/journal.h"
+#include "fusefs/table.h"
+#include "fusefs/tree.h"
+#include "fusefs/vault.h"
+
+#define LINKS_NUMBER 2ull
+#define ROOT_SELF_PLACE 0ull  // "." in the root's table: the root's own home entry
+#define ROOT_LINKS_PLACE 1ull // "..": the home entry of the links directory
+#define OBJECT_CLASS 1u
+#define IMAGE_PAGES_MAX \
+	16u // so many pages of one object go into the journal as images; more are flushed or old-ok
+#define DEFER_PAGES 16u // new files up to so many pages wait in memory for the write-out
+#define NO_PAGE UINT64_MAX
+#define POSITION_XATTR 210u
+
+// A sealed page in memory.
+struct obuf {
+	struct seal seal;
+	uint8_t cipher[WARD_PAGE];
+};
+
+// What the overlay knows of one page index. `dirty`: newest content, in no record yet. `pending`:
+// in a record (or in the image set of a checkpoint), not yet at its place; only a holder of
+// commit_lock makes or ends one.
+struct opage {
+	struct opage *next;
+	uint64_t index;
+	struct obuf *dirty;
+	struct obuf *pending;
+	bool dead; // truncated or punched away since: pending still has to reach its place, but is
+		   // not read
+};
+
+struct overlay {
+	struct opage **buckets;
+	size_t nbuckets;
+	size_t count;
+	size_t ndirty;
+	size_t npending;
+};
+
+// The content of a node in memory; guarded by the node's lock.
+struct object {
+	struct object_keys *keys; // NULL until something is sealed
+	uint16_t layout;
+	uint8_t *inline_data;   // plaintext, node->attr.size bytes, layout inline only; capacity
+				// OBJECT_INLINE_AREA
+	struct tree *tree;      // layout tree (files, long symlinks, directories)
+	void *tree_source;      // the loader's argument
+	size_t accounted;       // bytes counted in fs->cache_bytes
+	size_t accounted_dirty; // bytes counted in fs->dirty_bytes
+	struct table *table;    // directories
+	uint8_t *xattrs;        // encoded set
+	size_t xattrs_len;
+	struct seal xattr_seals[OBJECT_XATTR_PAGES];
+	struct overlay overlay;
+	uint64_t guard; // pages that a durable or pwritten statement may refer to: below it nothing
+			// is written in place
+	uint64_t unlogged_from; // content pages [unlogged_from, placed_end) at their places are in
+				// no record
+	uint64_t placed_end;
+	uint64_t flushed_to; // of those, the ones below this index have been datasynced
+	uint64_t logged_size;
+	uint16_t logged_layout;
+	uint64_t data_seals;
+	uint64_t header_seals;
+	uint64_t parent_number; // as the header says it: a hint for repair and replay
+	uint64_t parent_incarnation;
+	uint8_t name_len;
+	uint8_t name[OBJECT_NAME_MAX];
+	bool keys_logged;      // an OBJECT assignment or a checkpoint has the keys
+	bool on_host;          // the host file was made
+	bool xattr_paged;      // the durable form of the xattrs uses pages
+	bool unlogged_content; // inline data, size or layout differ from what was logged
+	bool unlogged_xattr;
+	bool host_written; // unflushed writes at places since the last datasync
+	uint64_t drop_from,
+		drop_to; // pages dropped whose host space is not yet given back (from == to: none)
+	uint64_t drop_sequence;       // record of the last such drop
+	struct replay_object *replay; // candidates, during replay only
+};
+
+#define DIRTY_ATTR 1u    // the home entry's attributes are behind
+#define DIRTY_CONTENT 2u // header, pages or table are behind
+
+struct node {
+	struct node *hash_next; // nodes_lock
+	uint64_t number;
+	uint64_t incarnation;
+	uint8_t type;
+	uint64_t lookups; // nodes_lock
+	unsigned refs;    // nodes_lock: users, children, dirty list, look-ups (one for all)
+	bool hashed;      // nodes_lock
+
+	struct node
+		*home; // dirty_lock: directory of the home entry (referenced); NULL: root or orphan
+	table_place place;       // dirty_lock: of the home entry
+	unsigned dirty;          // dirty_lock
+	struct node *dirty_next; // dirty_lock
+	bool orphan;             // names_lock (and lock): no name is left
+
+	pthread_rwlock_t lock;
+	struct ward_attr attr; // lock
+	uint64_t bound;        // lock: least generation the home entry asks for
+	uint32_t bound_epoch;
+	_Atomic uint64_t generation; // of the last cut that sealed it (0: never); lock for changes
+	_Atomic uint64_t base; // of the last completed checkpoint that sealed it; lock for changes
+	uint32_t epoch;        // lock: of its keys
+	bool unlogged_attr;    // lock: attributes differ from what was logged
+	_Atomic uint64_t change; // raised by every change; lets a checkpoint see whether something
+				 // came after its cut
+	uint64_t cut_change;     // commit_lock: value at the last cut
+	struct object *obj;      // lock; NULL: not loaded
+	struct node *lru_next;   // nodes_lock: list of nodes whose object is loaded
+	bool in_lru;
+	size_t replay_index; // replay only: 1 + place in its list
+	_Atomic bool used;   // touched since the last sweep
+};
+
+#define NODE_BUCKETS_MIN 1024
+
+struct fsync_request {
+	struct fsync_request *next;
+	struct node *node; // referenced; NULL: journal only
+	fs_done done;
+	void *arg;
+	int err;
+	bool bulk; // needs datasync + SETTLED before the reply
+};
+
+struct checkpoint; // checkpoint.c
+
+struct fs {
+	struct vault *v;
+	struct fs_params params;
+	struct host *host;
+	struct hostcache *hc;
+	struct journal *j;
+	uint32_t mount;
+	_Atomic uint64_t k; // number of the next checkpoint; changes only at a cut
+
+	pthread_mutex_t checkpoint_lock;
+	pthread_mutex_t commit_lock;
+	pthread_rwlock_t cut;
+	pthread_mutex_t names_lock;
+
+	pthread_mutex_t nodes_lock;
+	struct node **nodes;
+	size_t nodes_buckets, nodes_count;
+	struct node *lru;
+	struct node *root, *links;
+
+	pthread_mutex_t dirty_lock;
+	struct node *dirty_list;
+	_Atomic size_t dirty_count;
+
+	struct image_map *images; // replay only
+	bool replaying;
+
+	// threads.c
+	pthread_mutex_t work_lock;
+	pthread_cond_t work_cond; // committer, checkpointer and waiters for space
+	pthread_cond_t done_cond;
+	struct fsync_request *fsync_head, **fsync_tail; // work_lock
+	struct fsync_request *flush_head,
+		**flush_tail; // work_lock: need a datasync of their object first
+	bool stopping;        // work_lock
+	uint64_t checkpoint_wanted, checkpoint_done; // work_lock: tickets
+	int checkpoint_error;                        // work_lock: of the last one
+	bool spill_wanted;                           // work_lock
+	uint64_t spills_done;                        // work_lock
+	pthread_mutex_t space_lock;
+	uint64_t space_left; // space_lock: bytes that may still be promised before the host is
+			     // asked again
+	uint64_t space_checked_ms; // space_lock
+	pthread_t committer, checkpointer, flusher[2];
+	unsigned threads;
+
+	struct unlink_entry
+		*unlinks; // dirty_lock: host files to remove after the next completed checkpoint
+	struct checkpoint *unfinished; // checkpoint_lock: cut, but not yet safely at its places
+	_Atomic uint8_t folder_new[HOST_FOLDERS]; // names were made in it since it was last synced
+
+	_Atomic uint64_t overlay_bytes, dirty_bytes, cache_bytes;
+	_Atomic uint64_t checkpoints, refusals, fsyncs, commits, last_generation;
+	_Atomic uint64_t image_count; // pages that the next checkpoint has to image, about
+	_Atomic bool read_only;
+	_Atomic bool no_space;
+	char read_only_reason[96];
+	bool abandoned;
+};
+
+// --- node.c: the node table, references, dirtiness ---
+int node_table_init(struct fs *fs) WARN_UNUSED;
+void node_table_free(struct fs *fs);
+// A reference to the node with this number, or NULL.
+struct node *node_find(struct fs *fs, uint64_t number);
+// Finds or makes the node that a home entry describes; referenced. home is the directory whose
+// table has it. `look` raises the look-up count.
+int node_from_entry(struct fs *fs, const struct entry *e, struct node *home, table_place place,
+		    bool look, struct node **ret) WARN_UNUSED;
+// A new node, hashed and referenced once.
+int node_new(struct fs *fs, uint64_t number, uint64_t incarnation, uint8_t type,
+	     struct node **ret) WARN_UNUSED;
+void node_ref(struct fs *fs, struct node *n);
+void node_put(struct fs *fs, struct node *n);
+void node_look(struct fs *fs, struct node *n);
+void node_forget(struct fs *fs, struct node *n, uint64_t count);
+// Moves the home entry (reference counts included); home NULL makes an orphan.
+void node_set_home(struct fs *fs, struct node *n, struct node *home, table_place place);
+// Lists the node and its ancestors for the next checkpoint.
+void node_dirty(struct fs *fs, struct node *n, unsigned flags);
+// Frees clean loaded objects while more than the cache's share is held.
+void node_sweep(struct fs *fs);
+
+// --- object.c: loading and the host file ---
+// Loads the content (node->lock exclusive). Already loaded: 0.
+int object_load(struct fs *fs, struct node *n) WARN_UNUSED;
+void object_free(struct fs *fs, struct object *o);
+// Brings the cache's byte count up to date (node->lock exclusive).
+void object_account(struct fs *fs, struct object *o);
+int object_need_keys(struct fs *fs, struct node *n) WARN_UNUSED;
+// Inline → tree (node->lock exclusive, cut shared).
+int object_make_tree(struct fs *fs, struct node *n) WARN_UNUSED;
+int object_tree_init(struct fs *fs, struct node *n) WARN_UNUSED;
+size_t object_inline_capacity(const struct object *o);
+// Locks the node so that its object is loaded: shared where possible. *ret_exclusive says which.
+int node_lock_read(struct fs *fs, struct node *n, bool *ret_exclusive) WARN_UNUSED;
+int node_lock_write(struct fs *fs, struct node *n) WARN_UNUSED;
+void node_unlock(struct node *n);
+// Reads raw host pages, images of a replayed journal first.
+int object_read_raw(struct fs *fs, uint64_t number, uint64_t position, size_t pages,
+		    uint8_t *buf) WARN_UNUSED;
+// Writes raw host pages at their places (creating the host file) and remembers that they are
+// unflushed.
+int object_write_raw(struct fs *fs, struct node *n, uint64_t position, const uint8_t *buf,
+		     size_t pages) WARN_UNUSED;
+int object_datasync(struct fs *fs, struct node *n) WARN_UNUSED;
+// Makes the names of new host files durable.
+int object_sync_folder(struct fs *fs, unsigned folder) WARN_UNUSED;
+uint64_t pages_of(uint64_t size);
+struct objref node_objref(const struct node *n);
+struct object_id node_object_id(const struct node *n);
+
+// --- overlay.c ---
+struct opage *overlay_find(const struct overlay *ov, uint64_t index);
+struct opage *overlay_make(struct overlay *ov, uint64_t index); // NULL: no memory
+struct obuf *overlay_buf(struct fs *fs);                        // NULL: no memory
+void overlay_buf_free(struct fs *fs, struct obuf *b);
+void overlay_prune(struct overlay *ov,
+		   struct opage *p); // removes the entry when nothing is left in it
+void overlay_clear(struct fs *fs, struct overlay *ov);
+// Sorted indices of pages with a dirty (or pending) buffer: malloc'd array.
+int overlay_indices(const struct overlay *ov, bool pending, uint64_t **ret,
+		    size_t *ret_n) WARN_UNUSED;
+
+// --- page I/O: read.c, write.c (node->lock held) ---
+// Plaintext of one page (zeros for a hole).
+int page_read(struct fs *fs, struct node *n, uint64_t index,
+	      uint8_t plain[static WARD_PAGE]) WARN_UNUSED;
+// Seals and stores whole pages [index, index + n): in place above the guard, else in the overlay.
+int page_write(struct fs *fs, struct node *n, uint64_t index, size_t pages,
+	       const uint8_t *plain) WARN_UNUSED;
+// Reads plaintext of any range inside the file (holes as zeros).
+int data_read(struct fs *fs, struct node *n, uint64_t off, size_t len, uint8_t *buf) WARN_UNUSED;
+int data_write(struct fs *fs, struct node *n, uint64_t off, const uint8_t *buf,
+	       size_t len) WARN_UNUSED;
+// Zeroes [off, off + len), inside whole pages by holes. Never changes the size.
+int data_zero(struct fs *fs, struct node *n, uint64_t off, uint64_t len) WARN_UNUSED;
+// Sets the size (both layouts). node->lock exclusive, cut shared.
+int data_truncate(struct fs *fs, struct node *n, uint64_t size) WARN_UNUSED;
+// Replay: pages at and beyond end have no effect; forgets them (no record).
+int data_drop_beyond(struct fs *fs, struct node *n, uint64_t end) WARN_UNUSED;
+// Bookkeeping after a change of content.
+void data_changed(struct fs *fs, struct node *n);
+
+// --- attributes ---
+void fs_now(struct fs *fs, struct ward_time *ret);
+void attr_touch(struct fs *fs, struct node *n, bool mtime); // ctime (and mtime) := now; dirty
+void fs_fill_stat(const struct node *n, struct fs_stat *ret);
+int attr_kill(struct fs *fs,
+	      struct node *n) WARN_UNUSED; // clears suid/sgid and security.capability
+// Makes set (heap, taken over) the node's extended attributes (xattrs.c).
+void xattr_replace(struct fs *fs, struct node *n, uint8_t *set, size_t len);
+
+// --- records: records.c ---
+// Appends ATTR for a node's home entry, with the attributes that the log may promise (logged size).
+void rec_attr(struct fs *fs, struct record *r, struct node *n);
+// The encoded home entry of a node for the journal and the table (attributes as the log may promise
+// them). target: of a short symlink.
+int rec_entry(struct node *n, const uint8_t *name, size_t name_len, const uint8_t *target,
+	      size_t target_len, uint8_t out[static ENTRY_BYTES_MAX], size_t *ret_len) WARN_UNUSED;
+// Appends the assignments of a slot that was just changed in a directory's table.
+void rec_slot(struct record *r, struct node *dir, table_place place);
+// Appends the record and, when given, reports its sequence.
+// Content that belongs to a name operation (a long symlink target): complete in the record.
+int rec_new_content(struct fs *fs, struct record *r, struct node *n) WARN_UNUSED;
+int rec_append(struct fs *fs, struct record *r, uint64_t *ret_sequence) WARN_UNUSED;
+
+// --- commit.c ---
+enum log_mode {
+	LOG_COMMIT, // fsync: everything of this node
+	LOG_CUT,    // at the cut: only pages below the guard need a record
+	LOG_SPILL,  // overlay pages below the guard, to free memory
+};
+// Appends what the mode asks for; dirty overlay pages become pending. commit_lock, cut shared or
+// exclusive, node->lock exclusive. *ret_bulk: old-ok runs were used (a fsync needs datasync +
+// SETTLED).
+int commit_log(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_bulk) WARN_UNUSED;
+// Writes pending pages to their places (after the journal flush). commit_lock held, node unlocked.
+int commit_place(struct fs *fs, struct node *n) WARN_UNUSED;
+// Logs a small, new file without a flush, so that a rename over something never exposes an empty
+// file. Takes commit_lock.
+int commit_before_rename(struct fs *fs, struct node *n) WARN_UNUSED;
+// One group of fsyncs; calls done of each. Takes commit_lock.
+void commit_group(struct fs *fs, struct fsync_request *list);
+void commit_spill(struct fs *fs);
+
+// --- checkpoint.c ---
+// Runs one checkpoint (or finishes the unfinished one, then runs one).
+int checkpoint_run(struct fs *fs) WARN_UNUSED;
+void checkpoint_discard(struct fs *fs);
+void unlink_later(struct fs *fs, uint64_t number, uint64_t incarnation);
+
+// --- engine.c ---
+// Loads the root, checks its own entries, makes the node of the links directory.
+int engine_load_root(struct fs *fs) WARN_UNUSED;
+// The root and links directories of an empty vault, in memory.
+int engine_make_root(struct fs *fs) WARN_UNUSED;
+
+// --- replay.c ---
+int replay_journal(struct fs *fs) WARN_UNUSED;
+const uint8_t *image_find(const struct image_map *m, uint64_t number, uint64_t position);
+void image_map_free(struct image_map *m);
+void replay_object_free(struct replay_object *ro);
+
+// --- committer.c: threads, tickets, waiting for space ---
+int threads_start(struct fs *fs) WARN_UNUSED;
+void threads_stop(struct fs *fs);
+// Before a change: waits for journal and memory space, refuses when read-only. growth: bytes that
+// the host must be able to take.
+int fs_admit(struct fs *fs, uint64_t growth) WARN_UNUSED;
+void want_checkpoint(struct fs *fs);
+void want_spill(struct fs *fs);
+
+// --- names.c, shared with rename.c and links.c ---
+// A directory's table entry by name; dir locked. WERR_NOTFOUND, WERR_NAMETOOLONG.
+int dir_find(struct node *dir, const char *name, table_place *ret_place,
+	     struct entry *ret) WARN_UNUSED;
+// Puts encoded entry bytes somewhere in the directory; dir locked exclusively.
+int dir_insert(struct node *dir, const uint8_t *entry, size_t len, table_place *ret) WARN_UNUSED;
+// The node an entry names, referenced: through the links directory where it is a link. names_lock
+// or no directory locked.
+int dir_node(struct fs *fs, struct node *dir, const struct entry *e, table_place place, bool look,
+	     struct node **ret) WARN_UNUSED;
+// The directory's times and link count changed with a name in it: attributes into the record,
+// dirty.
+void dir_changed(struct fs *fs, struct record *r, struct node *dir, int nlink_change);
+// The directory node of an inode number, referenced: WERR_STALE, WERR_NOTDIR.
+int dir_get(struct fs *fs, uint64_t ino, struct node **ret) WARN_UNUSED;
+// Takes one name off a node (names_lock; dir's slot is already empty): record, link count, orphan.
+int node_unname(struct fs *fs, struct record *r, struct node *n, bool link) WARN_UNUSED;
+void links_name(uint64_t number, char out[static 17]);
+
+// --- log.c ---
+void fs_log(struct fs *fs, int priority, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+// An integrity finding: counted and logged. Returns err.
+int fs_refuse(struct fs *fs, uint64_t number, int err, const char *what);
+void fs_set_read_only(struct fs *fs, const char *reason);
+
+#endif

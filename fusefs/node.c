@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+// The node table: every inode that the kernel knows, that is dirty, or that a child needs.
+#include "fusefs/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t bucket_of(const struct fs *fs, uint64_t number)
+{
+	// Numbers are random; the low bits are as good as any. Root and links are 1 and 2.
+	return (size_t)number & (fs->nodes_buckets - 1);
+}
+
+int node_table_init(struct fs *fs)
+{
+	fs->nodes_buckets = NODE_BUCKETS_MIN;
+	fs->nodes = calloc(fs->nodes_buckets, sizeof *fs->nodes);
+	return fs->nodes ? 0 : WERR_NOMEM;
+}
+
+static void free_node(struct fs *fs, struct node *n)
+{
+	object_free(fs, n->obj);
+	pthread_rwlock_destroy(&n->lock);
+	free(n);
+}
+
+void node_table_free(struct fs *fs)
+{
+	for (size_t i = 0; fs->nodes && i < fs->nodes_buckets; i++) {
+		while (fs->nodes[i]) {
+			struct node *n = fs->nodes[i];
+
+			fs->nodes[i] = n->hash_next;
+			free_node(fs, n);
+		}
+	}
+	free(fs->nodes);
+	fs->nodes = NULL;
+}
+
+// Doubling keeps look-ups constant; failing to grow only makes chains longer.
+static void grow_locked(struct fs *fs)
+{
+	size_t buckets = fs->nodes_buckets * 2;
+	struct node **table = calloc(buckets, sizeof *table);
+
+	if (!table) {
+		return;
+	}
+	for (size_t i = 0; i < fs->nodes_buckets; i++) {
+		while (fs->nodes[i]) {
+			struct node *n = fs->nodes[i];
+			size_t b = (size_t)n->number & (buckets - 1);
+
+			fs->nodes[i] = n->hash_next;
+			n->hash_next = table[b];
+			table[b] = n;
+		}
+	}
+	free(fs->nodes);
+	fs->nodes = table;
+	fs->nodes_buckets = buckets;
+}
+
+static struct node *find_locked(struct fs *fs, uint64_t number)
+{
+	struct node *n = fs->nodes[bucket_of(fs, number)];
+
+	while (n && n->number != number) {
+		n = n->hash_next;
+	}
+	return n;
+}
+
+struct node *node_find(struct fs *fs, uint64_t number)
+{
+	pthread_mutex_lock(&fs->nodes_lock);
+	struct node *n = find_locked(fs, number);
+	if (n) {
+		n->refs++;
+	}
+	pthread_mutex_unlock(&fs->nodes_lock);
+	return n;
+}
+
+static struct node *make_node(uint64_t number, uint64_t incarnation, uint8_t type)
+{
+	struct node *n = calloc(1, sizeof *n);
+
+	if (!n) {
+		return NULL;
+	}
+	if (pthread_rwlock_init(&n->lock, NULL)) {
+		free(n);
+		return NULL;
+	}
+	n->number = number;
+	n->incarnation = incarnation;
+	n->type = type;
+	n->refs = 1;
+	return n;
+}
+
+static void insert_locked(struct fs *fs, struct node *n)
+{
+	if (fs->nodes_count >= fs->nodes_buckets) {
+		grow_locked(fs);
+	}
+	size_t b = bucket_of(fs, n->number);
+
+	n->hash_next = fs->nodes[b];
+	fs->nodes[b] = n;
+	n->hashed = true;
+	fs->nodes_count++;
+}
+
+int node_new(struct fs *fs, uint64_t number, uint64_t incarnation, uint8_t type, struct node **ret)
+{
+	struct node *n = make_node(number, incarnation, type);
+
+	if (!n) {
+		return WERR_NOMEM;
+	}
+	pthread_mutex_lock(&fs->nodes_lock);
+	if (find_locked(fs, number)) {
+		pthread_mutex_unlock(&fs->nodes_lock);
+		free_node(fs, n);
+		return WERR_EXISTS;
+	}
+	insert_locked(fs, n);
+	pthread_mutex_unlock(&fs->nodes_lock);
+	*ret = n;
+	return 0;
+}
+
+static void look_locked(struct node *n)
+{
+	if (n->lookups++ == 0) {
+		n->refs++; // the kernel's look-ups together hold one reference
+	}
+}
+
+int node_from_entry(struct fs *fs, const struct entry *e, struct node *home, table_place place,
+		    bool look, struct node **ret)
+{
+	pthread_mutex_lock(&fs->nodes_lock);
+	struct node *n = find_locked(fs, e->number);
+	if (n) {
+		// One number, two objects: only a forged or mixed table says so.
+		if (n->incarnation != e->incarnation || n->type != e->type) {
+			pthread_mutex_unlock(&fs->nodes_lock);
+			return fs_refuse(fs, e->number, WERR_DAMAGED,
+					 "two entries claim one number");
+		}
+		n->refs++;
+	} else {
+		n = make_node(e->number, e->incarnation, e->type);
+		if (!n) {
+			pthread_mutex_unlock(&fs->nodes_lock);
+			return WERR_NOMEM;
+		}
+		n->attr = e->attr;
+		n->bound = e->generation;
+		n->bound_epoch = e->epoch;
+		n->generation = n->base = e->generation;
+		n->home = home;
+		n->place = place;
+		home->refs++;
+		insert_locked(fs, n);
+	}
+	if (look) {
+		look_locked(n);
+	}
+	pthread_mutex_unlock(&fs->nodes_lock);
+	*ret = n;
+	return 0;
+}
+
+void node_ref(struct fs *fs, struct node *n)
+{
+	pthread_mutex_lock(&fs->nodes_lock);
+	n->refs++;
+	pthread_mutex_unlock(&fs->nodes_lock);
+}
+
+static void unhash_locked(struct fs *fs, struct node *n)
+{
+	struct node **p = &fs->nodes[bucket_of(fs, n->number)];
+
+	while (*p != n) {
+		p = &(*p)->hash_next;
+	}
+	*p = n->hash_next;
+	fs->nodes_count--;
+	if (n->in_lru) {
+		struct node **q = &fs->lru;
+
+		while (*q != n) {
+			q = &(*q)->lru_next;
+		}
+		*q = n->lru_next;
+	}
+}
+
+void node_put(struct fs *fs, struct node *n)
+{
+	while (n) {
+		pthread_mutex_lock(&fs->nodes_lock);
+		if (--n->refs) {
+			pthread_mutex_unlock(&fs->nodes_lock);
+			return;
+		}
+		unhash_locked(fs, n);
+		pthread_mutex_unlock(&fs->nodes_lock);
+
+		struct node *home = n->home;
+		if (n->orphan && (n->base || n->generation || (n->obj && n->obj->on_host))) {
+			unlink_later(fs, n->number, n->incarnation);
+		}
+		free_node(fs, n);
+		n = home; // the child held a reference
+	}
+}
+
+void node_look(struct fs *fs, struct node *n)
+{
+	pthread_mutex_lock(&fs->nodes_lock);
+	look_locked(n);
+	pthread_mutex_unlock(&fs->nodes_lock);
+}
+
+void node_forget(struct fs *fs, struct node *n, uint64_t count)
+{
+	bool last = false;
+
+	pthread_mutex_lock(&fs->nodes_lock);
+	if (n->lookups) {
+		n->lookups = count < n->lookups ? n->lookups - count : 0;
+		last = n->lookups == 0;
+	}
+	pthread_mutex_unlock(&fs->nodes_lock);
+	if (last) {
+		node_put(fs, n);
+	}
+}
+
+void node_set_home(struct fs *fs, struct node *n, struct node *home, table_place place)
+{
+	if (home) {
+		node_ref(fs, home);
+	}
+	pthread_mutex_lock(&fs->dirty_lock);
+	struct node *old = n->home;
+	n->home = home;
+	n->place = place;
+	pthread_mutex_unlock(&fs->dirty_lock);
+	node_put(fs, old);
+}
+
+void node_dirty(struct fs *fs, struct node *n, unsigned flags)
+{
+	atomic_fetch_add(&n->change, 1);
+	pthread_mutex_lock(&fs->dirty_lock);
+	for (struct node *p = n; p; p = p->home) {
+		unsigned was = p->dirty;
+
+		// The node itself gets the flags asked for; its ancestors' tables and headers
+		// change with the bound.
+		p->dirty |= p == n ? flags : DIRTY_CONTENT;
+		if (!was) {
+			node_ref(fs, p); // the list's reference
+			p->dirty_next = fs->dirty_list;
+			fs->dirty_list = p;
+			atomic_fetch_add(&fs->dirty_count, 1);
+			if (p->base) {
+				// About: its header, and a page, node or table page of it.
+				atomic_fetch_add(&fs->image_count, 2);
+			}
+		} else if (p != n && (was & DIRTY_CONTENT)) {
+			break; // it and what is above it are listed already
+		}
+	}
+	pthread_mutex_unlock(&fs->dirty_lock);
+}
+
+void node_sweep(struct fs *fs)
+{
+	uint64_t limit = (uint64_t)fs->params.cache_mib << 20;
+
+	if (atomic_load(&fs->cache_bytes) <= limit) {
+		return;
+	}
+	for (unsigned pass = 0; pass < 2 && atomic_load(&fs->cache_bytes) > limit; pass++) {
+		struct node *victims[256];
+		size_t count = 0;
+
+		pthread_mutex_lock(&fs->nodes_lock);
+		for (struct node **p = &fs->lru; *p && count < 256;) {
+			struct node *n = *p;
+
+			if (n->used && pass == 0) {
+				n->used = false;
+				p = &n->lru_next;
+				continue;
+			}
+			if (n == fs->root || n == fs->links) {
+				p = &n->lru_next;
+				continue;
+			}
+			*p = n->lru_next;
+			n->in_lru = false;
+			n->refs++;
+			victims[count++] = n;
+		}
+		pthread_mutex_unlock(&fs->nodes_lock);
+		for (size_t i = 0; i < count; i++) {
+			struct node *n = victims[i];
+			bool kept = true;
+
+			pthread_rwlock_wrlock(&n->lock);
+			pthread_mutex_lock(&fs->dirty_lock);
+			bool dirty = n->dirty || n->orphan;
+			pthread_mutex_unlock(&fs->dirty_lock);
+			if (n->obj && !dirty && n->obj->overlay.count == 0 && n->base &&
+			    n->obj->drop_from == n->obj->drop_to && n->base == n->generation &&
+			    !n->obj->host_written) {
+				object_free(fs, n->obj);
+				n->obj = NULL;
+				kept = false;
+			}
+			pthread_rwlock_unlock(&n->lock);
+			if (kept && n->obj) {
+				pthread_mutex_lock(&fs->nodes_lock);
+				if (!n->in_lru) {
+					n->lru_next = fs->lru;
+					fs->lru = n;
+					n->in_lru = true;
+				}
+				pthread_mutex_unlock(&fs->nodes_lock);
+			}
+			node_put(fs, n);
+		}
+	}
+}

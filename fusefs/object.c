@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loading an object's header and nodes, and the raw access to its host file.
+#include "fusefs/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "crypto/rng.h"
+#include "crypto/secret.h"
+#include "crypto/xattr_codec.h"
+
+uint64_t pages_of(uint64_t size)
+{
+	return size / WARD_PAGE + (size % WARD_PAGE != 0);
+}
+
+struct objref node_objref(const struct node *n)
+{
+	return (struct objref){n->number, n->incarnation, n->base};
+}
+
+struct object_id node_object_id(const struct node *n)
+{
+	return (struct object_id){n->number, n->incarnation, n->type, OBJECT_CLASS, n->epoch};
+}
+
+size_t object_inline_capacity(const struct object *o)
+{
+	// Larger sets move to pages of their own, whose seals take the whole inline area of
+	// attributes.
+	return OBJECT_INLINE_AREA -
+	       (o->xattrs_len > OBJECT_XATTR_INLINE_MAX ? OBJECT_XATTR_INLINE_MAX : o->xattrs_len);
+}
+
+int object_read_raw(struct fs *fs, uint64_t number, uint64_t position, size_t pages, uint8_t *buf)
+{
+	struct host_file *f;
+	int err = hostcache_get(fs->hc, number, HOST_RDONLY, &f);
+
+	if (err == 0) {
+		err = host_pread(f, buf, pages * WARD_PAGE, position * WARD_PAGE, NULL);
+		hostcache_put(fs->hc, f);
+	}
+	if (fs->images) {
+		bool all = true;
+
+		for (size_t i = 0; i < pages; i++) {
+			const uint8_t *image = image_find(fs->images, number, position + i);
+
+			if (image) {
+				memcpy(buf + i * WARD_PAGE, image, WARD_PAGE);
+			} else {
+				all = false;
+			}
+		}
+		if (all) {
+			err = 0;
+		}
+	}
+	return err;
+}
+
+int object_write_raw(struct fs *fs, struct node *n, uint64_t position, const uint8_t *buf,
+		     size_t pages)
+{
+	struct host_file *f;
+	unsigned flags = HOST_RDWR | HOST_CREATE;
+
+	if (!n->obj->on_host) {
+		flags |= HOST_EXCL;
+	}
+	int err = hostcache_get(fs->hc, n->number, flags, &f);
+	if (err == WERR_EXISTS || (err == WERR_DAMAGED && !n->obj->on_host)) {
+		// Numbers are 62 random bits: what stands there is junk, or was put there.
+		fs_log(fs, LOG_WARNING, "object %016llx: its host name was taken; moved aside",
+		       (unsigned long long)n->number);
+		err = fs->host->ops->set_aside(fs->host, n->number);
+		if (err == 0) {
+			err = hostcache_get(fs->hc, n->number, flags, &f);
+		}
+	}
+	if (err) {
+		return err;
+	}
+	if (!n->obj->on_host) {
+		n->obj->on_host = true;
+		atomic_store(&fs->folder_new[host_folder(n->number)], 1);
+	}
+	n->obj->host_written = true;
+	hostcache_dirty(fs->hc, f);
+	err = host_pwrite(f, buf, pages * WARD_PAGE, position * WARD_PAGE);
+	hostcache_put(fs->hc, f);
+	return err;
+}
+
+int object_datasync(struct fs *fs, struct node *n)
+{
+	struct host_file *f;
+	int err = hostcache_get(fs->hc, n->number, HOST_RDWR, &f);
+
+	if (err) {
+		return err;
+	}
+	err = hostcache_sync(fs->hc, f);
+	hostcache_put(fs->hc, f);
+	return err ? err : object_sync_folder(fs, host_folder(n->number));
+}
+
+int object_sync_folder(struct fs *fs, unsigned folder)
+{
+	if (!atomic_exchange(&fs->folder_new[folder], 0)) {
+		return 0;
+	}
+	int err = fs->host->ops->sync_folder(fs->host, folder);
+	if (err) {
+		atomic_store(&fs->folder_new[folder], 1);
+	}
+	return err;
+}
+
+// What the page tree's loader needs to know.
+struct tree_source {
+	struct fs *fs;
+	struct node *n;
+};
+
+// tree_load_fn: a node page of an object.
+static int load_node_page(void *arg, unsigned level, uint64_t first, uint64_t position,
+			  const struct seal *seal, struct seal out[static SEALS_PER_NODE])
+{
+	struct tree_source *src = arg;
+	uint8_t *page = (uint8_t *)out;
+	int err = object_read_raw(src->fs, src->n->number, position, 1, page);
+
+	if (err) {
+		return err;
+	}
+	const struct gcm_key *key = object_keys_data(src->n->obj->keys, seal_generation(seal));
+	if (!key) {
+		return fs_refuse(src->fs, src->n->number, WERR_AUTH,
+				 "node page under an unknown key");
+	}
+	err = seal_open(key, seal, level, first, page, page);
+	for (unsigned i = 0; err == 0 && i < SEALS_PER_NODE; i++) {
+		err = seal_check(&out[i]);
+	}
+	return err ? fs_refuse(src->fs, src->n->number, err, "node page") : 0;
+}
+
+int object_tree_init(struct fs *fs, struct node *n)
+{
+	struct tree_source *src = malloc(sizeof *src);
+
+	if (!src) {
+		return WERR_NOMEM;
+	}
+	*src = (struct tree_source){fs, n};
+	int err = tree_new(load_node_page, src, &n->obj->tree);
+	if (err) {
+		free(src);
+		return err;
+	}
+	n->obj->tree_source = src;
+	return 0;
+}
+
+void object_free(struct fs *fs, struct object *o)
+{
+	if (!o) {
+		return;
+	}
+	atomic_fetch_sub(&fs->cache_bytes, o->accounted);
+	atomic_fetch_sub(&fs->dirty_bytes, o->accounted_dirty);
+	overlay_clear(fs, &o->overlay);
+	tree_free(o->tree);
+	free(o->tree_source);
+	table_free(o->table);
+	object_keys_free(o->keys);
+	if (o->inline_data) {
+		secret_wipe(o->inline_data, OBJECT_INLINE_AREA);
+		free(o->inline_data);
+	}
+	if (o->xattrs) {
+		secret_wipe(o->xattrs, o->xattrs_len);
+		free(o->xattrs);
+	}
+	replay_object_free(o->replay);
+	free(o);
+}
+
+void object_account(struct fs *fs, struct object *o)
+{
+	size_t now = sizeof *o + (o->inline_data ? OBJECT_INLINE_AREA : 0) + o->xattrs_len +
+		     (o->tree ? tree_memory(o->tree) : 0) + (o->table ? table_memory(o->table) : 0);
+
+	size_t dirty = o->tree ? tree_dirty_memory(o->tree) : 0;
+
+	atomic_fetch_add(&fs->cache_bytes, now - o->accounted);
+	o->accounted = now;
+	atomic_fetch_add(&fs->dirty_bytes, dirty - o->accounted_dirty);
+	o->accounted_dirty = dirty;
+}
+
+static void object_loaded(struct fs *fs, struct node *n)
+{
+	object_account(fs, n->obj);
+	pthread_mutex_lock(&fs->nodes_lock);
+	if (!n->in_lru && n->hashed) {
+		n->lru_next = fs->lru;
+		fs->lru = n;
+		n->in_lru = true;
+	}
+	pthread_mutex_unlock(&fs->nodes_lock);
+}
+
+// A node that has no object yet: empty content, keys when something is sealed.
+static int new_object(struct fs *fs, struct node *n)
+{
+	struct object *o = n->obj;
+
+	o->layout = n->type == OBJECT_DIR ? LAYOUT_TREE : LAYOUT_INLINE;
+	o->logged_layout = o->layout;
+	if (n->type == OBJECT_DIR) {
+		int err = table_new(&o->table);
+		return err ? err : object_tree_init(fs, n);
+	}
+	o->inline_data = calloc(1, OBJECT_INLINE_AREA);
+	return o->inline_data ? 0 : WERR_NOMEM;
+}
+
+static int load_xattr_pages(struct fs *fs, struct node *n, const struct object_header *h)
+{
+	struct object *o = n->obj;
+	unsigned count = (unsigned)pages_of(h->xattr_len);
+	uint8_t *buf = malloc(OBJECT_XATTR_MAX);
+	int err = 0;
+
+	if (!buf) {
+		return WERR_NOMEM;
+	}
+	for (unsigned i = 0; err == 0 && i < count; i++) {
+		const struct seal *s = &h->xattr_seals[i];
+		const struct gcm_key *key = object_keys_data(o->keys, seal_generation(s));
+
+		err = object_read_raw(fs, n->number, POSITION_XATTR + i, 1, buf + i * WARD_PAGE);
+		if (err == 0) {
+			err = key ? seal_open(key, s, LEVEL_XATTR, i, buf + i * WARD_PAGE,
+					      buf + i * WARD_PAGE)
+				  : WERR_AUTH;
+		}
+	}
+	if (err == 0) {
+		err = xattr_codec_check(buf, h->xattr_len);
+	}
+	if (err) {
+		secret_wipe(buf, OBJECT_XATTR_MAX);
+		free(buf);
+		return fs_refuse(fs, n->number, err, "extended attributes");
+	}
+	o->xattrs = buf;
+	return 0;
+}
+
+static int load_xattrs(struct fs *fs, struct node *n, const struct object_header *h)
+{
+	struct object *o = n->obj;
+
+	o->xattrs_len = h->xattr_len;
+	o->xattr_paged = h->xattr_layout != 0;
+	if (h->xattr_layout) {
+		memcpy(o->xattr_seals, h->xattr_seals, sizeof o->xattr_seals);
+		return load_xattr_pages(fs, n, h);
+	}
+	if (h->xattr_len) {
+		int err = xattr_codec_check(h->xattr_inline, h->xattr_len);
+		if (err) {
+			return fs_refuse(fs, n->number, err, "extended attributes");
+		}
+		o->xattrs = malloc(h->xattr_len);
+		if (!o->xattrs) {
+			return WERR_NOMEM;
+		}
+		memcpy(o->xattrs, h->xattr_inline, h->xattr_len);
+	}
+	return 0;
+}
+
+// Every page of a directory's table, in runs of up to 64 pages a host read.
+static int load_table(struct fs *fs, struct node *n, uint64_t pages)
+{
+	struct object *o = n->obj;
+	uint8_t *buf = malloc(64 * WARD_PAGE);
+	int err = table_new(&o->table);
+
+	if (!buf) {
+		return WERR_NOMEM;
+	}
+	for (uint64_t i = 0; err == 0 && i < pages;) {
+		struct seal seals[64];
+		size_t run = 1;
+
+		while (run < 64 && i + run < pages &&
+		       tree_position(i + run) == tree_position(i) + run) {
+			run++;
+		}
+		err = tree_get_range(o->tree, i, run, seals);
+		if (err == 0) {
+			err = object_read_raw(fs, n->number, tree_position(i), run, buf);
+		}
+		for (size_t k = 0; err == 0 && k < run; k++) {
+			uint8_t *page = buf + k * WARD_PAGE;
+
+			if (seal_is_hole(&seals[k])) {
+				continue;
+			}
+			const struct gcm_key *key =
+				object_keys_data(o->keys, seal_generation(&seals[k]));
+			err = key ? seal_open(key, &seals[k], 0, i + k, page, page) : WERR_AUTH;
+			if (err == 0) {
+				err = table_load_page(o->table, (uint32_t)(i + k), page);
+			}
+			if (err) {
+				err = fs_refuse(fs, n->number, err, "directory page");
+			}
+		}
+		i += run;
+	}
+	secret_wipe(buf, 64 * WARD_PAGE);
+	free(buf);
+	return err;
+}
+
+// What the header says goes into the object; the caller frees on failure.
+static int load_body(struct fs *fs, struct node *n, const struct object_header *h)
+{
+	struct object *o = n->obj;
+
+	o->layout = o->logged_layout = h->layout;
+	o->data_seals = h->data_seals;
+	o->header_seals = h->header_seals;
+	o->parent_number = h->parent_number;
+	o->parent_incarnation = h->parent_incarnation;
+	o->name_len = h->name_len;
+	memcpy(o->name, h->name, h->name_len);
+	o->on_host = o->keys_logged = true;
+	int err = load_xattrs(fs, n, h);
+	if (err) {
+		return err;
+	}
+	if (n->type != OBJECT_DIR) {
+		if (h->size > FS_SIZE_MAX) {
+			return fs_refuse(fs, n->number, WERR_LIMIT, "size");
+		}
+		n->attr.size = o->logged_size =
+			h->size; // the header's size wins (STORAGE.md rule 4)
+	}
+	if (h->layout == LAYOUT_INLINE) {
+		o->inline_data = calloc(1, OBJECT_INLINE_AREA);
+		if (!o->inline_data) {
+			return WERR_NOMEM;
+		}
+		memcpy(o->inline_data, h->inline_data, (size_t)h->size);
+		return 0;
+	}
+	err = object_tree_init(fs, n);
+	if (err) {
+		return err;
+	}
+	tree_load_roots(o->tree, h->direct, h->roots);
+	o->guard = o->unlogged_from = o->placed_end = o->flushed_to = pages_of(h->size);
+	return n->type == OBJECT_DIR ? load_table(fs, n, o->guard) : 0;
+}
+
+// Order of checks: identity, keys, header's seal, type, generation (wardfs-vault(5), "Order of
+// checks").
+static int open_header(struct fs *fs, struct node *n, const uint8_t *page, struct object_header *h)
+{
+	struct object_id id;
+	const uint8_t *tlv;
+	size_t tlv_len;
+	int err = object_header_prefix(page, &id, &tlv, &tlv_len);
+
+	if (err) {
+		return fs_refuse(fs, n->number, err, "header prefix");
+	}
+	if (id.number != n->number || id.incarnation != n->incarnation) {
+		return fs_refuse(fs, n->number, WERR_DAMAGED, "another object stands in its place");
+	}
+	if (id.epoch < n->bound_epoch) {
+		return fs_refuse(fs, n->number, WERR_ROLLBACK,
+				 "keys of an older epoch than its directory allows");
+	}
+	id.type = n->type;
+	err = object_keys_unwrap(fs->v->ring, &id, tlv, tlv_len, &n->obj->keys);
+	if (err) {
+		return fs_refuse(fs, n->number, err, "wrapped keys");
+	}
+	n->epoch = id.epoch;
+	err = object_header_open(page, n->obj->keys, h);
+	if (err) {
+		return fs_refuse(fs, n->number, err, "header");
+	}
+	if (h->type != n->type) {
+		return fs_refuse(fs, n->number, WERR_DAMAGED, "type differs from its entry");
+	}
+	if (h->generation < n->bound) {
+		return fs_refuse(fs, n->number, WERR_ROLLBACK, "older than its directory allows");
+	}
+	if (h->generation >> 40 > fs->mount) {
+		return fs_refuse(fs, n->number, WERR_ROLLBACK,
+				 "from a later mount than the vault header knows: the header was "
+				 "rolled back");
+	}
+	return 0;
+}
+
+int object_load(struct fs *fs, struct node *n)
+{
+	if (n->obj) {
+		n->used = true;
+		return 0;
+	}
+	n->obj = calloc(1, sizeof *n->obj);
+	if (!n->obj) {
+		return WERR_NOMEM;
+	}
+	int err;
+	if (n->base == 0) {
+		err = new_object(fs, n);
+	} else {
+		struct object_header *h = malloc(sizeof *h);
+		uint8_t *page = malloc(WARD_PAGE);
+
+		err = h && page ? object_read_raw(fs, n->number, 0, 1, page) : WERR_NOMEM;
+		if (err == WERR_NOTFOUND || err == WERR_DAMAGED) {
+			err = fs_refuse(fs, n->number, WERR_DAMAGED,
+					"its host file is missing or not a plain file");
+		}
+		if (err == 0) {
+			err = open_header(fs, n, page, h);
+		}
+		if (err == 0) {
+			n->generation = n->base = h->generation;
+			err = load_body(fs, n, h);
+		}
+		if (h) {
+			secret_wipe(h, sizeof *h);
+		}
+		free(h);
+		free(page);
+	}
+	if (err) {
+		object_free(fs, n->obj);
+		n->obj = NULL;
+		return err;
+	}
+	n->used = true;
+	object_loaded(fs, n);
+	return 0;
+}
+
+int object_need_keys(struct fs *fs, struct node *n)
+{
+	if (n->obj->keys) {
+		return 0;
+	}
+	n->epoch = fs->v->h->epoch;
+	struct object_id id = node_object_id(n);
+	return object_keys_new(fs->v->ring, &id, &n->obj->keys);
+}
+
+int object_make_tree(struct fs *fs, struct node *n)
+{
+	struct object *o = n->obj;
+
+	if (o->layout == LAYOUT_TREE) {
+		return 0;
+	}
+	int err = object_tree_init(fs, n);
+	if (err) {
+		return err;
+	}
+	uint8_t *data = o->inline_data;
+	uint8_t plain[WARD_PAGE] = {0};
+	uint64_t size = n->attr.size;
+
+	memcpy(plain, data, (size_t)size);
+	o->layout = LAYOUT_TREE;
+	o->inline_data = NULL;
+	o->guard = o->unlogged_from = o->placed_end = o->flushed_to = 0;
+	if (size) {
+		err = page_write(fs, n, 0, 1, plain);
+	}
+	secret_wipe(plain, sizeof plain);
+	if (err) {
+		o->layout = LAYOUT_INLINE;
+		o->inline_data = data;
+		overlay_clear(fs, &o->overlay);
+		tree_free(o->tree);
+		free(o->tree_source);
+		o->tree = NULL;
+		o->tree_source = NULL;
+		return err;
+	}
+	secret_wipe(data, OBJECT_INLINE_AREA);
+	free(data);
+	o->unlogged_content = true;
+	return 0;
+}
+
+int node_lock_write(struct fs *fs, struct node *n)
+{
+	pthread_rwlock_wrlock(&n->lock);
+	int err = object_load(fs, n);
+	if (err) {
+		pthread_rwlock_unlock(&n->lock);
+	}
+	return err;
+}
+
+int node_lock_read(struct fs *fs, struct node *n, bool *ret_exclusive)
+{
+	pthread_rwlock_rdlock(&n->lock);
+	if (n->obj) {
+		*ret_exclusive = false;
+		if (!n->used) {
+			n->used = true; // a hint for the sweep: losing one is harmless
+		}
+		return 0;
+	}
+	pthread_rwlock_unlock(&n->lock);
+	*ret_exclusive = true;
+	return node_lock_write(fs, n);
+}
+
+void node_unlock(struct node *n)
+{
+	pthread_rwlock_unlock(&n->lock);
+}

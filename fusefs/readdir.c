@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading a directory: places are cookies, so entries may come and go between two calls.
+#include "fusefs/engine.h"
+
+#include <string.h>
+
+#define COOKIE_DOT 1u
+#define COOKIE_DOTDOT 2u
+#define COOKIE_FIRST 3u
+
+static int emit_dots(struct fs *fs, struct node *dir, uint64_t cookie, fs_dirent_fn fn, void *arg,
+		     bool *ret_stop)
+{
+	struct fs_dirent d = {.name = ".", .cookie = COOKIE_DOT};
+
+	pthread_rwlock_rdlock(&dir->lock);
+	fs_fill_stat(dir, &d.stat);
+	pthread_rwlock_unlock(&dir->lock);
+	if (cookie < COOKIE_DOT && fn(arg, &d)) {
+		*ret_stop = true;
+		return 0;
+	}
+	pthread_mutex_lock(&fs->dirty_lock);
+	d.stat.ino = dir->home && dir->home != fs->links ? dir->home->number : dir->number;
+	pthread_mutex_unlock(&fs->dirty_lock);
+	d.name = "..";
+	d.cookie = COOKIE_DOTDOT;
+	*ret_stop = cookie < COOKIE_DOTDOT && fn(arg, &d);
+	return 0;
+}
+
+// One entry copied out, so that no lock is held while the child's attributes are read and the
+// caller is called.
+static int next_entry(struct fs *fs, struct node *dir, table_place *from, bool plus, char *name,
+		      struct fs_dirent *d, struct node **ret_node)
+{
+	bool exclusive;
+	struct entry e;
+	table_place place;
+	int err = node_lock_read(fs, dir, &exclusive);
+
+	if (err) {
+		return err;
+	}
+	do {
+		err = table_next(dir->obj->table, *from, &place, &e);
+		*from = place + 1;
+	} while (err == 0 && dir == fs->root && place <= ROOT_LINKS_PLACE);
+	*ret_node = NULL;
+	if (err == 0) {
+		memcpy(name, e.name, e.name_len);
+		name[e.name_len] = '\0';
+		d->cookie = COOKIE_FIRST + place;
+		d->stat = (struct fs_stat){.ino = e.number, .type = e.type};
+		if (plus && e.kind == ENTRY_HOME) {
+			err = node_from_entry(fs, &e, dir, place, true, ret_node);
+		}
+	}
+	bool link = err == 0 && plus && e.kind == ENTRY_LINK;
+	uint64_t incarnation = e.incarnation;
+	node_unlock(dir);
+	if (link) {
+		struct entry copy = {.kind = ENTRY_LINK,
+				     .type = d->stat.type,
+				     .number = d->stat.ino,
+				     .incarnation = incarnation};
+
+		err = dir_node(fs, dir, &copy, place, true, ret_node);
+	}
+	return err;
+}
+
+int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent_fn fn, void *arg)
+{
+	struct node *dir;
+	char name[FS_NAME_MAX + 1];
+	bool stop = false;
+	int err = dir_get(fs, ino, &dir);
+
+	if (err) {
+		return err;
+	}
+	err = emit_dots(fs, dir, cookie, fn, arg, &stop);
+	table_place from = cookie >= COOKIE_FIRST ? cookie - COOKIE_FIRST + 1 : 0;
+	while (err == 0 && !stop) {
+		struct fs_dirent d = {.name = name};
+		struct node *n;
+
+		err = next_entry(fs, dir, &from, plus, name, &d, &n);
+		if (err == WERR_NOTFOUND) {
+			err = 0;
+			break;
+		}
+		if (err == WERR_DAMAGED && plus) {
+			err = 0; // refused and logged; still listed, a look-up says EIO
+			n = NULL;
+		}
+		if (err) {
+			break;
+		}
+		if (n) {
+			pthread_rwlock_rdlock(&n->lock);
+			fs_fill_stat(n, &d.stat);
+			pthread_rwlock_unlock(&n->lock);
+		}
+		stop = fn(arg, &d);
+		if (n) {
+			if (stop) {
+				node_forget(fs, n, 1);
+			}
+			node_put(fs, n);
+		}
+	}
+	node_put(fs, dir);
+	return err;
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the engine's modules put into journal records.
+#include "fusefs/engine.h"
+
+// The attributes that the journal may promise: a size whose content is not in the log yet is not
+// promised.
+static struct ward_attr logged_attr(const struct node *n)
+{
+	struct ward_attr a = n->attr;
+
+	if (n->type != OBJECT_DIR && n->obj && (n->obj->unlogged_content || n->base == 0)) {
+		a.size = n->obj->logged_size;
+		if (a.size == 0) {
+			a.pages = 0;
+		}
+	}
+	return a;
+}
+
+void rec_attr(struct fs *fs, struct record *r, struct node *n)
+{
+	struct ward_attr a = logged_attr(n);
+
+	pthread_mutex_lock(&fs->dirty_lock);
+	struct node *home = n == fs->root ? n : n->home;
+	table_place place = n == fs->root ? ROOT_SELF_PLACE : n->place;
+	struct objref ref = home ? node_objref(home) : (struct objref){0};
+	pthread_mutex_unlock(&fs->dirty_lock);
+	if (home) {
+		record_attr(r, &ref, table_place_page(place), table_place_slot(place), n->number,
+			    &a);
+	}
+}
+
+int rec_entry(struct node *n, const uint8_t *name, size_t name_len, const uint8_t *target,
+	      size_t target_len, uint8_t out[static ENTRY_BYTES_MAX], size_t *ret_len)
+{
+	struct entry e = {
+		.kind = ENTRY_HOME,
+		.type = n->type,
+		.name_len = (uint8_t)name_len,
+		.name = name,
+		.target = target,
+		.target_len = (uint16_t)target_len,
+		.number = n->number,
+		.incarnation = n->incarnation,
+		.attr = logged_attr(n),
+		// Of the last *completed* checkpoint: a crash may still take the one in progress
+		// back.
+		.generation = n->base,
+		.epoch = n->base ? n->bound_epoch : 0,
+	};
+
+	return entry_encode(&e, out, ENTRY_BYTES_MAX, ret_len);
+}
+
+void rec_slot(struct record *r, struct node *dir, table_place place)
+{
+	struct objref ref = node_objref(dir);
+	size_t len;
+	const uint8_t *bytes = table_get_bytes(dir->obj->table, place, &len);
+
+	record_slot(r, &ref, table_place_page(place), table_place_slot(place), bytes,
+		    bytes ? len : 0);
+}
+
+int rec_append(struct fs *fs, struct record *r, uint64_t *ret_sequence)
+{
+	uint64_t sequence;
+
+	if (r->err) {
+		return r->err;
+	}
+	int err = journal_append(fs->j, r->buf, r->len, 0, &sequence);
+	if (err == 0 && ret_sequence) {
+		*ret_sequence = sequence;
+	}
+	if (journal_used(fs->j) > journal_capacity(fs->j) / 4) {
+		want_checkpoint(fs);
+	}
+	return err;
+}

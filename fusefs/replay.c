@@ -1,0 +1,1041 @@
+// SPDX-License-Identifier: Apache-2.0
+// Replay: places + the newest complete image set are the exact state after record S; the records
+// after S are applied to it in memory. What comes next is an ordinary checkpoint. wardfs-vault(5),
+// "Replay"; STORAGE.md sections 1 and 2.
+#include "fusefs/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "crypto/secret.h"
+#include "crypto/xattr_codec.h"
+
+#define MAP_BUCKETS 4096u
+
+// --- images ---------------------------------------------------------------------------------
+
+struct image {
+	struct image *next;
+	uint64_t number;
+	uint64_t position;
+	uint8_t page[WARD_PAGE];
+};
+
+struct image_map {
+	struct image *buckets[MAP_BUCKETS];
+};
+
+static size_t image_bucket(uint64_t number, uint64_t position)
+{
+	return (size_t)((number ^ position * 0x9e3779b97f4a7c15ull) % MAP_BUCKETS);
+}
+
+const uint8_t *image_find(const struct image_map *m, uint64_t number, uint64_t position)
+{
+	for (const struct image *i = m->buckets[image_bucket(number, position)]; i; i = i->next) {
+		if (i->number == number && i->position == position) {
+			return i->page;
+		}
+	}
+	return NULL;
+}
+
+void image_map_free(struct image_map *m)
+{
+	for (size_t b = 0; m && b < MAP_BUCKETS; b++) {
+		while (m->buckets[b]) {
+			struct image *i = m->buckets[b];
+
+			m->buckets[b] = i->next;
+			free(i);
+		}
+	}
+	free(m);
+}
+
+static int image_add(struct image_map *m, const struct assignment *a)
+{
+	struct image *i = malloc(sizeof *i);
+	size_t b = image_bucket(a->ref.number, a->from);
+
+	if (!i) {
+		return WERR_NOMEM;
+	}
+	i->number = a->ref.number;
+	i->position = a->from;
+	memcpy(i->page, a->bytes, WARD_PAGE);
+	i->next = m->buckets[b]; // the newest first: a set that was written twice is found by its
+				 // last form
+	m->buckets[b] = i;
+	return 0;
+}
+
+// --- what the log says of one page ------------------------------------------------------------
+
+struct candidate {
+	struct candidate *next;
+	uint64_t index;
+	struct seal *seals; // oldest first
+	size_t len, cap;
+	struct obuf *image; // always there to fall back to
+	bool hole;          // the fall-back is a hole
+};
+
+struct replay_object {
+	struct candidate *buckets[256];
+	size_t count;
+};
+
+static void candidate_clear(struct candidate *c)
+{
+	free(c->seals);
+	free(c->image);
+	c->seals = NULL;
+	c->image = NULL;
+	c->len = c->cap = 0;
+	c->hole = false;
+}
+
+void replay_object_free(struct replay_object *ro)
+{
+	for (size_t b = 0; ro && b < 256; b++) {
+		while (ro->buckets[b]) {
+			struct candidate *c = ro->buckets[b];
+
+			ro->buckets[b] = c->next;
+			candidate_clear(c);
+			free(c);
+		}
+	}
+	free(ro);
+}
+
+static int candidate_add(struct candidate *c, const uint8_t *seal)
+{
+	if (c->len == c->cap) {
+		size_t cap = c->cap ? c->cap * 2 : 2;
+		struct seal *seals = realloc(c->seals, cap * sizeof *seals);
+
+		if (!seals) {
+			return WERR_NOMEM;
+		}
+		c->seals = seals;
+		c->cap = cap;
+	}
+	memcpy(&c->seals[c->len++], seal, SEAL_BYTES);
+	return 0;
+}
+
+// The candidate set of a page; a new one starts with what the base state says.
+static int candidate_get(struct object *o, uint64_t index, struct candidate **ret)
+{
+	struct candidate **b;
+
+	if (!o->replay) {
+		o->replay = calloc(1, sizeof *o->replay);
+		if (!o->replay) {
+			return WERR_NOMEM;
+		}
+	}
+	b = &o->replay->buckets[index % 256];
+	for (struct candidate *c = *b; c; c = c->next) {
+		if (c->index == index) {
+			*ret = c;
+			return 0;
+		}
+	}
+	struct candidate *c = calloc(1, sizeof *c);
+	struct seal base;
+	int err = c ? tree_get(o->tree, index, &base) : WERR_NOMEM;
+
+	if (err == 0) {
+		c->index = index;
+		c->hole = seal_is_hole(&base);
+		err = c->hole ? 0 : candidate_add(c, base.b);
+	}
+	if (err) {
+		free(c);
+		return err;
+	}
+	c->next = *b;
+	*b = c;
+	o->replay->count++;
+	*ret = c;
+	return 0;
+}
+
+// --- the nodes that the log touches -----------------------------------------------------------
+
+struct touched {
+	struct node *n;
+	bool home_known;
+	bool attr_known; // the log said its attributes
+	bool unnamed;    // its entry went away
+};
+
+struct payload {
+	uint64_t sequence;
+	size_t len;
+	uint8_t *bytes;
+};
+
+struct replay {
+	struct fs *fs;
+	struct payload *payloads;
+	size_t payloads_len, payloads_cap;
+	struct touched *touched;
+	size_t touched_len, touched_cap;
+	uint64_t generation; // of the base state: nothing authentic in it is newer
+	uint64_t root_generation;
+	uint32_t images; // IMAGE assignments seen since the last CHECKPOINT
+	struct image_map *map;
+};
+
+// Takes over a reference.
+static int touch(struct replay *rp, struct node *n, struct touched **ret)
+{
+	struct touched *t = n->replay_index && n->replay_index <= rp->touched_len &&
+					    rp->touched[n->replay_index - 1].n == n
+				    ? &rp->touched[n->replay_index - 1]
+				    : NULL;
+
+	if (t) {
+		node_put(rp->fs, n);
+		*ret = t;
+		return 0;
+	}
+	if (rp->touched_len == rp->touched_cap) {
+		size_t cap = rp->touched_cap ? rp->touched_cap * 2 : 64;
+		struct touched *list = realloc(rp->touched, cap * sizeof *list);
+
+		if (!list) {
+			return WERR_NOMEM;
+		}
+		rp->touched = list;
+		rp->touched_cap = cap;
+	}
+	t = &rp->touched[rp->touched_len++];
+	*t = (struct touched){.n = n, .home_known = n == rp->fs->root || n->home != NULL};
+	n->replay_index = rp->touched_len;
+	*ret = t;
+	return 0;
+}
+
+static bool host_file_exists(struct fs *fs, uint64_t number)
+{
+	struct host_file *f;
+
+	if (hostcache_get(fs->hc, number, HOST_RDONLY, &f)) {
+		return false;
+	}
+	hostcache_put(fs->hc, f);
+	return true;
+}
+
+// Loads a node's content. base 0 in the log means "no completed checkpoint at that time": one may
+// have completed since, so the host is asked; what is newer than the base state comes from a
+// checkpoint that did not complete and does not count.
+static int replay_load(struct replay *rp, struct node *n)
+{
+	struct fs *fs = rp->fs;
+
+	if (n->obj) {
+		return 0;
+	}
+	bool probe = n->base == 0;
+	uint64_t refusals = atomic_load(&fs->refusals);
+	void (*log)(void *, int, const char *) = fs->params.log;
+	if (probe) {
+		if (!host_file_exists(fs, n->number)) {
+			return object_load(fs, n);
+		}
+		fs->params.log = NULL;
+		n->base = 1;
+	}
+	int err = object_load(fs, n);
+	if (probe) {
+		fs->params.log = log;
+		atomic_store(&fs->refusals, refusals);
+	}
+	if (err == 0 && n->base <= rp->generation) {
+		return 0;
+	}
+	if (!probe) {
+		return err ? err
+			   : fs_refuse(fs, n->number, WERR_ROLLBACK,
+				       "newer than the journal's last checkpoint: the journal was "
+				       "shortened");
+	}
+	if (err == WERR_NOMEM) {
+		return err;
+	}
+	object_free(fs, n->obj);
+	n->obj = NULL;
+	n->base = n->generation = 0;
+	err = object_load(fs, n);
+	if (err == 0) {
+		n->obj->on_host = true;
+	}
+	return err;
+}
+
+// A directory by reference, loaded.
+static int replay_dir(struct replay *rp, const struct objref *ref, struct touched **ret)
+{
+	struct fs *fs = rp->fs;
+	struct node *n = node_find(fs, ref->number);
+	int err = 0;
+
+	if (!n) {
+		err = node_new(fs, ref->number, ref->incarnation, OBJECT_DIR, &n);
+		if (err == 0) {
+			n->bound = n->base = n->generation = ref->base;
+		}
+	}
+	if (err == 0 && (n->type != OBJECT_DIR || n->incarnation != ref->incarnation)) {
+		node_put(fs, n);
+		return fs_refuse(fs, ref->number, WERR_DAMAGED,
+				 "the journal names another directory");
+	}
+	if (err == 0) {
+		err = touch(rp, n, ret);
+	}
+	return err ? err : replay_load(rp, (*ret)->n);
+}
+
+// The node of a home entry, its bound the highest that any entry of it had.
+static int replay_entry_node(struct replay *rp, const struct entry *e, struct touched **ret)
+{
+	struct fs *fs = rp->fs;
+	struct node *n = node_find(fs, e->number);
+	int err = 0;
+
+	if (!n) {
+		err = node_new(fs, e->number, e->incarnation, e->type, &n);
+		if (err == 0) {
+			n->attr = e->attr;
+			n->base = n->generation = e->generation;
+		}
+	}
+	if (err) {
+		return err;
+	}
+	if (n->incarnation != e->incarnation || n->type != e->type) {
+		node_put(fs, n);
+		return fs_refuse(fs, e->number, WERR_DAMAGED, "two entries claim one number");
+	}
+	if (e->generation > n->bound) {
+		n->bound = e->generation;
+		n->bound_epoch = e->epoch;
+		if (!n->obj) {
+			n->base = n->generation = e->generation;
+		}
+	}
+	return touch(rp, n, ret);
+}
+
+static void set_attr(struct node *n, const struct ward_attr *a)
+{
+	uint64_t size = n->attr.size, pages = n->attr.pages;
+
+	n->attr = *a;
+	if (n->obj && n->type != OBJECT_DIR) { // the content says how long it is
+		n->attr.size = size;
+		n->attr.pages = pages;
+	}
+}
+
+static int apply_slot(struct replay *rp, const struct assignment *a)
+{
+	struct touched *d, *t;
+	struct entry e;
+	table_place place = table_place_make(a->page, a->slot);
+	int err = replay_dir(rp, &a->ref, &d);
+
+	if (err) {
+		return err;
+	}
+	struct node *dir = d->n;
+	if (table_get(dir->obj->table, place, &e) == 0 && e.kind == ENTRY_HOME) {
+		err = replay_entry_node(rp, &e, &t);
+		if (err == 0 && (!t->home_known || (t->n->home == dir && t->n->place == place))) {
+			node_set_home(rp->fs, t->n, NULL, 0);
+			t->home_known = true;
+			t->unnamed = true;
+		}
+	}
+	if (err == 0) {
+		err = table_put(dir->obj->table, place, a->len ? a->bytes : NULL, a->len);
+	}
+	if (err || a->len == 0) {
+		return err;
+	}
+	err = entry_decode(a->bytes, a->len, &e);
+	if (err == 0 && e.kind == ENTRY_HOME) {
+		err = replay_entry_node(rp, &e, &t);
+		if (err == 0) {
+			node_set_home(rp->fs, t->n, dir, place);
+			t->home_known = t->attr_known = true;
+			t->unnamed = false;
+			set_attr(t->n, &e.attr);
+		}
+	}
+	return err;
+}
+
+static int apply_attr(struct replay *rp, const struct assignment *a)
+{
+	struct touched *d, *t;
+	struct entry e;
+	table_place place = table_place_make(a->page, a->slot);
+	int err = replay_dir(rp, &a->ref, &d);
+
+	if (err) {
+		return err;
+	}
+	struct node *dir = d->n;
+	err = table_get(dir->obj->table, place, &e);
+	if (err == 0 && (e.kind != ENTRY_HOME || e.number != a->number)) {
+		err = WERR_NOTFOUND;
+	}
+	if (err) {
+		// The name went away while the attributes were being logged: they mean nothing any
+		// more.
+		return err == WERR_NOTFOUND ? 0 : err;
+	}
+	err = replay_entry_node(rp, &e, &t);
+	if (err) {
+		return err;
+	}
+	if (!t->home_known && t->n != rp->fs->root) {
+		node_set_home(rp->fs, t->n, dir, place);
+		t->home_known = true;
+	}
+	t->attr_known = true;
+	set_attr(t->n, &a->attr);
+	return table_set_attr(dir->obj->table, place, &a->attr);
+}
+
+// The node whose content an assignment speaks of, loaded. NULL: it has no name any more, its
+// content does not matter.
+static int content_node(struct replay *rp, const struct objref *ref, struct node **ret)
+{
+	struct touched *t;
+	struct node *n = node_find(rp->fs, ref->number);
+
+	*ret = NULL;
+	if (!n) {
+		return 0;
+	}
+	if (n->incarnation != ref->incarnation) {
+		node_put(rp->fs, n);
+		return 0;
+	}
+	int err = touch(rp, n, &t);
+	if (err || t->unnamed) {
+		return err;
+	}
+	err = replay_load(rp, n);
+	if (err == WERR_NOMEM || err == WERR_IO) {
+		return err;
+	}
+	if (err) {
+		fs_log(rp->fs, LOG_ERR,
+		       "object %016llx is damaged: what the journal had for it is lost",
+		       (unsigned long long)n->number);
+		return 0;
+	}
+	*ret = n;
+	return 0;
+}
+
+static int need_tree(struct replay *rp, struct node *n)
+{
+	if (n->obj->layout == LAYOUT_TREE) {
+		return 0;
+	}
+	// Inline content becomes page 0; during replay everything is behind the guard.
+	int err = object_make_tree(rp->fs, n);
+	n->obj->guard = TREE_PAGES_MAX;
+	return err;
+}
+
+static int apply_keys(struct replay *rp, struct node *n, const struct assignment *a)
+{
+	if (n->obj->keys) {
+		return 0;
+	}
+	n->epoch = a->epoch;
+	struct object_id id = node_object_id(n);
+	int err = object_keys_unwrap(rp->fs->v->ring, &id, a->bytes, a->len, &n->obj->keys);
+	if (err) {
+		return fs_refuse(rp->fs, n->number, err, "keys in the journal");
+	}
+	n->obj->keys_logged = true;
+	n->obj->on_host = host_file_exists(rp->fs, n->number);
+	return 0;
+}
+
+static int apply_run(struct object *o, const struct assignment *a)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; err == 0 && i < a->count; i++) {
+		struct candidate *c;
+		const uint8_t *seal = a->seals + (size_t)i * SEAL_BYTES;
+
+		err = candidate_get(o, a->from + i, &c);
+		if (err == 0 && a->flags == RUN_FINAL) {
+			candidate_clear(c);
+		}
+		if (err == 0) {
+			err = candidate_add(c, seal);
+		}
+	}
+	return err;
+}
+
+static int apply_page(struct object *o, const struct assignment *a)
+{
+	struct candidate *c;
+	int err = candidate_get(o, a->from, &c);
+
+	if (err) {
+		return err;
+	}
+	candidate_clear(c);
+	c->image = malloc(sizeof *c->image);
+	if (!c->image) {
+		return WERR_NOMEM;
+	}
+	memcpy(&c->image->seal, a->seals, SEAL_BYTES);
+	memcpy(c->image->cipher, a->bytes, WARD_PAGE);
+	return 0;
+}
+
+static int apply_drop(struct replay *rp, struct node *n, const struct assignment *a)
+{
+	struct object *o = n->obj;
+	int err = need_tree(rp, n);
+
+	for (size_t b = 0; err == 0 && o->replay && b < 256; b++) {
+		for (struct candidate *c = o->replay->buckets[b]; c; c = c->next) {
+			if (c->index >= a->from && c->index < a->to) {
+				candidate_clear(c);
+				c->hole = true;
+			}
+		}
+	}
+	if (err == 0) {
+		err = tree_drop(o->tree, a->from, a->to, NULL);
+	}
+	if (err == 0) {
+		bool none = o->drop_from == o->drop_to;
+
+		o->drop_from = none || a->from < o->drop_from ? a->from : o->drop_from;
+		o->drop_to = none || a->to > o->drop_to ? a->to : o->drop_to;
+	}
+	return err;
+}
+
+static void apply_settled(struct object *o, const struct assignment *a)
+{
+	for (size_t b = 0; o->replay && b < 256; b++) {
+		for (struct candidate *c = o->replay->buckets[b]; c; c = c->next) {
+			if (c->index < a->from || c->index >= a->to || c->len == 0) {
+				continue;
+			}
+			c->seals[0] = c->seals[c->len - 1];
+			c->len = 1;
+			c->hole = false;
+			free(c->image);
+			c->image = NULL;
+		}
+	}
+}
+
+static int apply_inline(struct node *n, const struct assignment *a)
+{
+	struct object *o = n->obj;
+
+	if (o->layout != LAYOUT_INLINE || a->len > OBJECT_INLINE_AREA) {
+		return WERR_MALFORMED; // a tree never becomes inline again
+	}
+	memset(o->inline_data, 0, OBJECT_INLINE_AREA);
+	memcpy(o->inline_data, a->bytes, a->len);
+	n->attr.size = a->len;
+	n->attr.pages = 0;
+	return 0;
+}
+
+static int apply_size(struct replay *rp, struct node *n, const struct assignment *a)
+{
+	int err = 0;
+
+	if (a->layout == LAYOUT_TREE) {
+		err = need_tree(rp, n);
+	} else if (n->obj->layout != LAYOUT_INLINE || a->size > object_inline_capacity(n->obj)) {
+		return WERR_MALFORMED;
+	}
+	n->attr.size = a->size;
+	return err;
+}
+
+static int apply_xattr(struct node *n, const struct assignment *a)
+{
+	struct object *o = n->obj;
+	uint8_t *set = malloc(OBJECT_XATTR_MAX);
+
+	if (!set) {
+		return WERR_NOMEM;
+	}
+	memcpy(set, a->bytes, a->len);
+	free(o->xattrs);
+	o->xattrs = set;
+	o->xattrs_len = a->len;
+	return 0;
+}
+
+static int apply_content(struct replay *rp, const struct assignment *a)
+{
+	struct node *n;
+	int err = content_node(rp, &a->ref, &n);
+
+	if (err || !n) {
+		return err;
+	}
+	struct object *o = n->obj;
+	switch (a->tag) {
+	case REC_OBJECT:
+		return apply_keys(rp, n, a);
+	case REC_SIZE:
+		return apply_size(rp, n, a);
+	case REC_INLINE:
+		return apply_inline(n, a);
+	case REC_XATTR:
+		return apply_xattr(n, a);
+	case REC_DROP:
+		return apply_drop(rp, n, a);
+	case REC_RUN:
+	case REC_PAGE:
+		err = need_tree(rp, n);
+		if (err == 0 && !o->keys) {
+			return 0; // of a checkpoint that did not complete: nothing durable needs it
+		}
+		return err ? err : a->tag == REC_RUN ? apply_run(o, a) : apply_page(o, a);
+	case REC_SETTLED:
+		apply_settled(o, a);
+		return 0;
+	default:
+		return WERR_MALFORMED;
+	}
+}
+
+static int apply(struct replay *rp, const struct payload *p)
+{
+	struct assignment a;
+	size_t offset = 0;
+	int more;
+
+	while ((more = record_next(p->bytes, p->len, &offset, &a)) > 0) {
+		int err = 0;
+
+		switch (a.tag) {
+		case REC_SLOT:
+			err = apply_slot(rp, &a);
+			break;
+		case REC_ATTR:
+			err = apply_attr(rp, &a);
+			break;
+		case REC_IMAGE:
+		case REC_CHECKPOINT:
+		case REC_MOUNT:
+		case REC_ORPHAN:
+		case REC_FREED:
+			break;
+		default:
+			err = apply_content(rp, &a);
+		}
+		if (err) {
+			return err;
+		}
+	}
+	return more;
+}
+
+// --- the end of it: homes, candidates, sizes ----------------------------------------------------
+
+// A directory that the log named without saying where it stands: its header knows (exact at the
+// base state).
+static int find_home(struct replay *rp, struct touched *t)
+{
+	struct node *n = t->n;
+	struct objref parent = {n->obj ? n->obj->parent_number : 0,
+				n->obj ? n->obj->parent_incarnation : 0, 0};
+	size_t index = (size_t)(t - rp->touched);
+	struct touched *p;
+	table_place place;
+	struct entry e;
+
+	if (parent.number == 0) {
+		return fs_refuse(rp->fs, n->number, WERR_DAMAGED, "its directory is not known");
+	}
+	int err = replay_dir(rp, &parent, &p);
+	t = &rp->touched[index]; // the list may have moved
+	if (err == 0) {
+		err = table_find_number(p->n->obj->table, n->number, &place, &e);
+	}
+	if (err == WERR_NOTFOUND || (err == 0 && e.incarnation != n->incarnation)) {
+		t->unnamed = t->home_known = true;
+		return 0;
+	}
+	if (err == 0) {
+		node_set_home(rp->fs, n, p->n, place);
+		t->home_known = true;
+		if (e.generation > n->bound) {
+			n->bound = e.generation;
+			n->bound_epoch = e.epoch;
+		}
+		if (!t->attr_known) {
+			set_attr(n, &e.attr);
+		}
+	}
+	return err;
+}
+
+static int resolve_candidate(struct replay *rp, struct node *n, struct candidate *c)
+{
+	struct object *o = n->obj;
+	struct seal found = {{0}};
+	uint8_t cipher[WARD_PAGE], plain[WARD_PAGE];
+	int err = tree_prepare(o->tree, c->index, 1);
+
+	if (err) {
+		return err;
+	}
+	if (c->len == 1 && !c->image && !c->hole) {
+		found = c->seals[0]; // the log is sure of it
+	} else if (c->len) {
+		err = object_read_raw(rp->fs, n->number, tree_position(c->index), 1, cipher);
+		bool match = false;
+
+		for (size_t i = c->len; err == 0 && !match && i-- > 0;) {
+			const struct gcm_key *key =
+				object_keys_data(o->keys, seal_generation(&c->seals[i]));
+
+			match = key &&
+				seal_open(key, &c->seals[i], 0, c->index, cipher, plain) == 0;
+			if (match) {
+				found = c->seals[i];
+			}
+		}
+		secret_wipe(plain, sizeof plain);
+		if (!match && !c->image && !c->hole) {
+			(void)fs_refuse(rp->fs, n->number, WERR_AUTH,
+					"no version of a page that the journal knows is there");
+			found = c->seals[c->len - 1];
+		}
+		err = err == WERR_NOTFOUND ? 0 : err;
+	}
+	if (err == 0 && seal_is_hole(&found) && c->image) {
+		struct opage *p = overlay_make(&o->overlay, c->index);
+		struct obuf *b = p ? p->dirty ? p->dirty : overlay_buf(rp->fs) : NULL;
+
+		if (!b) {
+			return WERR_NOMEM;
+		}
+		o->overlay.ndirty += p->dirty == NULL;
+		*b = *c->image;
+		p->dirty = b;
+		found = b->seal;
+	} else if (err == 0) { // newer than what conversion to a tree left in memory
+		struct opage *p = overlay_find(&o->overlay, c->index);
+
+		if (p && p->dirty) {
+			overlay_buf_free(rp->fs, p->dirty);
+			p->dirty = NULL;
+			o->overlay.ndirty--;
+			overlay_prune(&o->overlay, p);
+		}
+	}
+	if (err == 0) {
+		(void)tree_set(o->tree, c->index, &found);
+	}
+	return err;
+}
+
+// Bytes behind the end are zero, always; a size from the log may cut a page that was not written
+// again.
+static int zero_tail(struct replay *rp, struct node *n)
+{
+	uint8_t page[WARD_PAGE];
+	uint64_t index = n->attr.size / WARD_PAGE;
+	size_t keep = (size_t)(n->attr.size % WARD_PAGE);
+	struct seal s;
+	int err = keep ? tree_get(n->obj->tree, index, &s) : 0;
+
+	if (err || keep == 0 || (seal_is_hole(&s) && !overlay_find(&n->obj->overlay, index))) {
+		return err;
+	}
+	err = page_read(rp->fs, n, index, page);
+	bool any = false;
+	for (size_t i = keep; err == 0 && i < WARD_PAGE; i++) {
+		any |= page[i] != 0;
+	}
+	if (any) {
+		memset(page + keep, 0, WARD_PAGE - keep);
+		err = page_write(rp->fs, n, index, 1, page);
+	}
+	secret_wipe(page, sizeof page);
+	return err == WERR_AUTH || err == WERR_DAMAGED
+		       ? 0
+		       : err; // such a page is reported when it is read
+}
+
+// Allocated pages, counted where that is cheap; else what the log said stays (st_blocks is a hint).
+#define COUNT_MAX 16384u
+static int count_pages(struct node *n, uint64_t end)
+{
+	uint64_t pages = 0, at = 0;
+	int err = 0;
+
+	while (err == 0 && end <= COUNT_MAX && at < end) {
+		uint64_t data, hole;
+
+		err = tree_seek(n->obj->tree, at, end, 0, &data);
+		if (err == 0) {
+			err = tree_seek(n->obj->tree, data, end, 1, &hole);
+		}
+		if (err == 0) {
+			pages += hole - data;
+			at = hole;
+		}
+	}
+	if (end <= COUNT_MAX || n->attr.pages > end) {
+		n->attr.pages = end <= COUNT_MAX ? pages : end;
+	}
+	return err == WERR_AUTH || err == WERR_DAMAGED ? 0 : err;
+}
+
+static int finish_content(struct replay *rp, struct node *n)
+{
+	struct object *o = n->obj;
+	uint64_t end = pages_of(n->attr.size);
+	int err = 0;
+
+	if (o->layout != LAYOUT_TREE) {
+		return 0;
+	}
+	o->guard = TREE_PAGES_MAX;
+	for (size_t b = 0; err == 0 && o->replay && b < 256; b++) {
+		for (struct candidate *c = o->replay->buckets[b]; err == 0 && c; c = c->next) {
+			err = resolve_candidate(rp, n, c);
+		}
+	}
+	replay_object_free(o->replay);
+	o->replay = NULL;
+	if (err == 0) { // what lies beyond the size has no effect
+		err = data_drop_beyond(rp->fs, n, end);
+	}
+	if (err == 0) {
+		err = zero_tail(rp, n);
+	}
+	if (err == 0) {
+		err = count_pages(n, end);
+	}
+	o->unlogged_from = o->placed_end = o->flushed_to = o->guard;
+	return err;
+}
+
+static int finish_node(struct replay *rp, struct touched *t)
+{
+	struct fs *fs = rp->fs;
+	struct node *n = t->n;
+	int err = 0;
+
+	if (n == fs->root) {
+		node_dirty(fs, n, DIRTY_CONTENT | DIRTY_ATTR);
+		return 0;
+	}
+	if (t->unnamed || !n->home) {
+		n->orphan = true;
+		unlink_later(fs, n->number, n->incarnation);
+		return 0;
+	}
+	err = replay_load(rp, n);
+	if (err && n->type != OBJECT_DIR && err != WERR_NOMEM && err != WERR_IO) {
+		node_dirty(
+			fs, n,
+			DIRTY_ATTR); // damaged: its name and attributes stand, reading it says so
+		return 0;
+	}
+	if (err) {
+		return err;
+	}
+	if (n->bound > n->base) {
+		return fs_refuse(fs, n->number, WERR_ROLLBACK, "older than its directory allows");
+	}
+	if (n->type != OBJECT_DIR) {
+		err = finish_content(rp, n);
+	} else {
+		n->obj->guard = TREE_PAGES_MAX;
+	}
+	n->attr.flags &= ~(uint64_t)ATTR_HAS_XATTRS;
+	if (n->obj->xattrs_len) {
+		n->attr.flags |= ATTR_HAS_XATTRS;
+	}
+	object_account(fs, n->obj);
+	node_dirty(fs, n, DIRTY_CONTENT | DIRTY_ATTR);
+	return err;
+}
+
+static int finish(struct replay *rp)
+{
+	int err = 0;
+
+	// The list grows while homes of homes are found.
+	for (size_t i = 0; err == 0 && i < rp->touched_len; i++) {
+		struct touched *t = &rp->touched[i];
+
+		if (!t->home_known && !t->unnamed) {
+			err = find_home(rp, t);
+		}
+	}
+	for (size_t i = 0; err == 0 && i < rp->touched_len; i++) {
+		err = finish_node(rp, &rp->touched[i]);
+	}
+	return err;
+}
+
+// --- reading the log ----------------------------------------------------------------------------
+
+static void forget_payloads(struct replay *rp, uint64_t through)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < rp->payloads_len; i++) {
+		struct payload *p = &rp->payloads[i];
+
+		if (p->sequence <= through) {
+			secret_wipe(p->bytes, p->len);
+			free(p->bytes);
+		} else {
+			rp->payloads[kept++] = *p;
+		}
+	}
+	rp->payloads_len = kept;
+}
+
+static int scan_images(struct replay *rp, const uint8_t *payload, size_t len)
+{
+	struct assignment a;
+	size_t offset = 0;
+	int more, err = 0;
+
+	while (err == 0 && (more = record_next(payload, len, &offset, &a)) > 0) {
+		if (a.tag == REC_IMAGE) {
+			if (!rp->map) {
+				rp->map = calloc(1, sizeof *rp->map);
+			}
+			err = rp->map ? image_add(rp->map, &a) : WERR_NOMEM;
+			rp->images++;
+		} else if (a.tag == REC_CHECKPOINT) {
+			if (rp->images < a.count) {
+				return WERR_MALFORMED;
+			}
+			image_map_free(rp->fs->images);
+			rp->fs->images = rp->map;
+			rp->map = NULL;
+			rp->images = 0;
+			rp->generation = a.generation;
+			rp->root_generation = a.root_generation;
+			forget_payloads(rp, a.s);
+		}
+	}
+	return err ? err : more;
+}
+
+static int collect(void *arg, uint64_t sequence, const uint8_t *payload, size_t len)
+{
+	struct replay *rp = arg;
+
+	if (rp->payloads_len == rp->payloads_cap) {
+		size_t cap = rp->payloads_cap ? rp->payloads_cap * 2 : 256;
+		struct payload *list = realloc(rp->payloads, cap * sizeof *list);
+
+		if (!list) {
+			return WERR_NOMEM;
+		}
+		rp->payloads = list;
+		rp->payloads_cap = cap;
+	}
+	uint8_t *copy = malloc(len ? len : 1);
+	if (!copy) {
+		return WERR_NOMEM;
+	}
+	memcpy(copy, payload, len);
+	rp->payloads[rp->payloads_len++] = (struct payload){sequence, len, copy};
+	return scan_images(rp, payload, len);
+}
+
+static int base_state(struct replay *rp)
+{
+	struct fs *fs = rp->fs;
+
+	if (rp->root_generation == 0) {
+		return engine_make_root(fs); // the very first checkpoint did not complete
+	}
+	fs->root->bound = fs->root->base = fs->root->generation = rp->root_generation;
+	int err = engine_load_root(fs);
+	if (err == 0 && fs->root->base != rp->root_generation) {
+		err = fs_refuse(fs, FS_ROOT, WERR_ROLLBACK,
+				"the root is not of the journal's last checkpoint");
+	}
+	return err;
+}
+
+int replay_journal(struct fs *fs)
+{
+	const struct superblock *sb = journal_superblock(fs->j);
+	struct replay rp = {
+		.fs = fs,
+		.generation = (uint64_t)sb->mount << 40 | sb->k,
+		.root_generation = sb->root_generation,
+	};
+	uint64_t last;
+	bool fresh = sb->s == 0;
+	int err = journal_replay(fs->j, collect, &rp, &last);
+
+	if (rp.root_generation > rp.generation) {
+		rp.generation = rp.root_generation;
+	}
+	if (err == 0 && fresh && last == 0 && fs->v->h->state == VAULT_DIRTY) {
+		// The record MOUNT was durable before the header said dirty: somebody cut the
+		// journal.
+		fs_log(fs, LOG_ERR, "the journal lacks the record of its mount: it was cut");
+		err = WERR_ROLLBACK;
+	}
+	if (err == 0) {
+		err = base_state(&rp);
+	}
+	for (size_t i = 0; err == 0 && i < rp.payloads_len; i++) {
+		err = apply(&rp, &rp.payloads[i]);
+	}
+	if (err == 0) {
+		err = finish(&rp);
+	}
+	if (err == 0) {
+		fs_log(fs, LOG_NOTICE, "replayed %zu journal records of mount %u", rp.payloads_len,
+		       sb->mount);
+	}
+	for (size_t i = 0; i < rp.touched_len; i++) {
+		rp.touched[i].n->replay_index = 0;
+		node_put(fs, rp.touched[i].n);
+	}
+	forget_payloads(&rp, UINT64_MAX);
+	image_map_free(rp.map);
+	free(rp.payloads);
+	free(rp.touched);
+	return err;
+}
