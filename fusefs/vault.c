@@ -329,16 +329,22 @@ static int encode_next(struct vault_header *h, const uint8_t *mac_key, uint8_t *
 	return vault_header_encode(h, mac_key, buf);
 }
 
-int vault_write(struct vault *v)
+static int write_header(struct host *host, struct vault_header *h, const struct keyring *ring,
+			unsigned *intact)
 {
 	FREE_AUTO uint8_t *buf = malloc(VAULT_HEADER_BYTES);
 
-	if (v->readonly)
-		return WERR_READONLY;
 	if (!buf)
 		return WERR_NOMEM;
-	int err = encode_next(v->h, keyring_header_mac(v->ring), buf);
-	return err ? err : write_both(v->host, buf, &v->intact);
+	int err = encode_next(h, keyring_header_mac(ring), buf);
+	return err ? err : write_both(host, buf, intact);
+}
+
+int vault_write(struct vault *v)
+{
+	if (v->readonly)
+		return WERR_READONLY;
+	return write_header(v->host, v->h, v->ring, &v->intact);
 }
 
 // ---- opening and closing ----
@@ -445,12 +451,12 @@ static int new_header(const struct vault_create_params *params, const struct sec
 {
 	struct keyslot_info info = {
 		.kind = KEYSLOT_PASSPHRASE, .created_s = params->created_s, .kdf = params->kdf};
-	SECRET_AUTO uint8_t *root_key = NULL;
 	const size_t label_len = strlen(params->label);
 
 	if (label_len > KEYSLOT_LABEL_MAX)
 		return WERR_INVALID;
 	memcpy(info.label, params->label, label_len);
+	SECRET_AUTO uint8_t *root_key = NULL;
 	int err = keyring_create(h, &info, passphrase, &root_key);
 	if (err)
 		return err;
@@ -559,10 +565,7 @@ static int passwd_opened(struct host *host, struct opened *o, unsigned intact,
 {
 	struct keyring *old_ring = NULL;
 	struct keyring *new_ring = NULL;
-	FREE_AUTO uint8_t *buf = malloc(VAULT_HEADER_BYTES);
 
-	if (!buf)
-		return WERR_NOMEM;
 	// The journal's records are sealed under the old root key: they must have been replayed
 	// before it goes.
 	if (o->h->state != VAULT_CLEAN)
@@ -572,9 +575,7 @@ static int passwd_opened(struct host *host, struct opened *o, unsigned intact,
 		return err;
 	err = renew(o, passphrase, kdf, now_s, &new_ring);
 	if (!err)
-		err = encode_next(o->h, keyring_header_mac(new_ring), buf);
-	if (!err)
-		err = write_both(host, buf, &intact);
+		err = write_header(host, o->h, new_ring, &intact);
 	// Last: a clean header ignores a journal that it cannot open, but not the other way round.
 	// For the same reason a failure here changes nothing: the passphrase is changed, and the
 	// next mount makes the superblocks anew.
