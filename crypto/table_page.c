@@ -141,7 +141,7 @@ static int entry_check_names(const struct entry *e)
 {
 	if (memchr(e->name, '/', e->name_len) != NULL || memchr(e->name, '\0', e->name_len) != NULL)
 		return WERR_MALFORMED;
-	if (e->target_len > 0 && memchr(e->target, '\0', e->target_len) != NULL)
+	if (e->target != NULL && memchr(e->target, '\0', e->target_len) != NULL)
 		return WERR_MALFORMED;
 	return 0;
 }
