@@ -25,11 +25,12 @@ static ssize_t channel_writev(const struct fuse_server *s, struct iovec *iov, in
 	return sendmsg(s->fd, &msg, MSG_NOSIGNAL);
 }
 
-// libfuse 3.14 knows neither flag. Without KILLPRIV_V2 every write(2) costs a GETXATTR; without
-// SETXATTR_EXT an ACL set by a stranger to the group keeps the set-gid bit.
+// What libfuse 3.14 knows nothing of, or forgets to pass on. Without KILLPRIV_V2 every write(2)
+// costs a GETXATTR; without SETXATTR_EXT an ACL set by a stranger to the group keeps the set-gid
+// bit.
 static void extend_init(struct fuse_server *s, struct fuse_init_out *out)
 {
-	const uint32_t extra = FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
+	const uint32_t extra = FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_PARALLEL_DIROPS;
 
 	out->flags |= s->init_flags & extra;
 	s->setxattr_ext = (out->flags & FUSE_SETXATTR_EXT) != 0;

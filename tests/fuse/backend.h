@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// What test_ops runs over: the engine on a temporary vault, or the in-memory fake.
+#ifndef WARDFS_TESTS_FUSE_BACKEND_H
+#define WARDFS_TESTS_FUSE_BACKEND_H
+
+#include "fusefs/fs.h"
+
+struct fs *backend_open(void);
+void backend_close(struct fs *fs);
+extern const char *const backend_name;
+
+#endif

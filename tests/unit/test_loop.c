@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop over a pipe whose bytes are requests: 'i' inline, 'h' handed over, 'a' alone, 'g' inline
+// and held at a gate, 'k' kick.
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include "fusefs/loop.h"
+#include "tests/unit/unit_main.h"
+
+struct rig {
+	struct loop *loop;
+	int fds[2];
+	pthread_t runner;
+	int result;
+	sem_t gate, arrived, done;
+	atomic_uint receiving, processed, controls;
+	atomic_uint by_thread[LOOP_THREADS_MAX];
+	atomic_bool overlapped; // two receivers at once
+	atomic_bool end_on_control;
+	int broken; // code that receive fails with at the end of the pipe
+};
+
+static int receive(void *arg, struct loop_worker *w, size_t *ret_len)
+{
+	struct rig *r = arg;
+
+	if (atomic_fetch_add(&r->receiving, 1) != 0)
+		atomic_store(&r->overlapped, true);
+	ssize_t n = read(r->fds[0], w->in, 1);
+	int err = errno;
+	atomic_fetch_sub(&r->receiving, 1);
+	if (n < 0)
+		return err == EINTR ? WERR_INTERRUPTED : WERR_IO;
+	*ret_len = (size_t)n;
+	return n == 0 ? r->broken : 0;
+}
+
+static enum loop_class classify(void *arg, struct loop_worker *w, size_t len)
+{
+	(void)arg;
+	ck_assert_uint_eq(len, 1);
+	if (w->in[0] == 'h')
+		return LOOP_HAND_OVER;
+	return w->in[0] == 'a' ? LOOP_ALONE : LOOP_INLINE;
+}
+
+static void process(void *arg, struct loop_worker *w, size_t len)
+{
+	struct rig *r = arg;
+
+	(void)len;
+	if (loop_self() != w)
+		abort();
+	if (w->in[0] == 'g') {
+		sem_post(&r->arrived);
+		while (sem_wait(&r->gate) != 0)
+			;
+	}
+	if (w->in[0] == 'k')
+		loop_kick(r->loop);
+	w->out[0] = w->out[LOOP_OUT_BYTES - 1] = 1;
+	atomic_fetch_add(&r->processed, 1);
+	atomic_fetch_add(&r->by_thread[w->index], 1);
+	sem_post(&r->done);
+}
+
+static int control(void *arg)
+{
+	struct rig *r = arg;
+
+	atomic_fetch_add(&r->controls, 1);
+	if (!atomic_load(&r->end_on_control))
+		return 0;
+	ck_assert_int_eq(loop_drain(r->loop, 10, 10000), 0);
+	return 1;
+}
+
+static void *run(void *arg)
+{
+	struct rig *r = arg;
+
+	r->result = loop_run(r->loop);
+	return NULL;
+}
+
+static void start(struct rig *r, unsigned threads)
+{
+	*r = (struct rig){.broken = WERR_NODEVICE};
+	const struct loop_params params = {
+		.threads = threads,
+		.receive = receive,
+		.classify = classify,
+		.process = process,
+		.control = control,
+		.arg = r,
+	};
+	ck_assert_int_eq(pipe(r->fds), 0);
+	sem_init(&r->gate, 0, 0);
+	sem_init(&r->arrived, 0, 0);
+	sem_init(&r->done, 0, 0);
+	ck_assert_int_eq(loop_new(&params, &r->loop), 0);
+	ck_assert_int_eq(pthread_create(&r->runner, NULL, run, r), 0);
+}
+
+static int finish(struct rig *r)
+{
+	pthread_join(r->runner, NULL);
+	ck_assert(!atomic_load(&r->overlapped));
+	loop_free(r->loop);
+	close(r->fds[0]);
+	close(r->fds[1]);
+	sem_destroy(&r->gate);
+	sem_destroy(&r->arrived);
+	sem_destroy(&r->done);
+	return r->result;
+}
+
+static void feed(struct rig *r, char request, unsigned n)
+{
+	while (n-- > 0)
+		ck_assert_int_eq(write(r->fds[1], &request, 1), 1);
+}
+
+static void await(sem_t *s, unsigned n)
+{
+	while (n > 0)
+		if (sem_wait(s) == 0)
+			n--;
+}
+
+START_TEST(stops_idle)
+{
+	struct rig r;
+
+	for (unsigned i = 0; i < 20; i++) {
+		start(&r, 3);
+		if (i & 1) {
+			feed(&r, 'i', 1);
+			await(&r.done, 1);
+		}
+		loop_stop(r.loop);
+		ck_assert_int_eq(finish(&r), 0);
+	}
+}
+END_TEST
+
+START_TEST(ends_with_channel)
+{
+	struct rig r;
+
+	start(&r, 3);
+	feed(&r, 'i', 100);
+	close(r.fds[1]);
+	r.fds[1] = -1;
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_eq(atomic_load(&r.processed), 100);
+}
+END_TEST
+
+START_TEST(failure_of_the_channel)
+{
+	struct rig r;
+
+	start(&r, 3);
+	feed(&r, 'i', 1);
+	await(&r.done, 1);
+	r.broken = WERR_IO;
+	close(r.fds[1]);
+	r.fds[1] = -1;
+	ck_assert_int_eq(finish(&r), WERR_IO);
+}
+END_TEST
+
+// The watchdog replaces a leader that is stuck, once for each.
+START_TEST(watchdog_promotes)
+{
+	struct rig r;
+
+	start(&r, 4);
+	for (unsigned stuck = 1; stuck <= 3; stuck++) {
+		feed(&r, 'g', 1);
+		await(&r.arrived, 1);
+		feed(&r, 'i', 5);
+		await(&r.done, 5);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		sem_post(&r.gate);
+	await(&r.done, 3);
+	feed(&r, 'i', 5);
+	await(&r.done, 5);
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_eq(atomic_load(&r.processed), 23);
+}
+END_TEST
+
+// All threads are stuck; the first that comes free leads.
+START_TEST(nobody_left_to_lead)
+{
+	struct rig r;
+
+	start(&r, 2);
+	feed(&r, 'g', 2);
+	await(&r.arrived, 2);
+	feed(&r, 'i', 3);
+	sem_post(&r.gate);
+	await(&r.done, 4);
+	sem_post(&r.gate);
+	await(&r.done, 1);
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+}
+END_TEST
+
+START_TEST(quick_requests_stay_with_the_leader)
+{
+	struct rig r;
+	unsigned most = 0;
+
+	start(&r, 4);
+	for (unsigned i = 0; i < 500; i++) {
+		feed(&r, i % 100 == 0 ? 'a' : 'i', 1);
+		await(&r.done, 1);
+	}
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+	// A machine that stalls a thread for a millisecond may move the lead now and then.
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned n = atomic_load(&r.by_thread[i]);
+
+		if (n > most)
+			most = n;
+	}
+	ck_assert_uint_ge(most, 100);
+}
+END_TEST
+
+// One heavy request at a time needs two threads: the most recently idle one is taken again and
+// again.
+START_TEST(most_recently_idle_first)
+{
+	struct rig r;
+	unsigned used = 0;
+
+	start(&r, 8);
+	for (unsigned i = 0; i < 200; i++) {
+		feed(&r, 'h', 1);
+		await(&r.done, 1);
+	}
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+	for (unsigned i = 0; i < 8; i++)
+		if (atomic_load(&r.by_thread[i]) > 20)
+			used++;
+	ck_assert_uint_le(used, 4);
+}
+END_TEST
+
+START_TEST(mixture)
+{
+	static const char kinds[] = "ihiiaihik";
+	struct rig r;
+
+	start(&r, 5);
+	for (unsigned i = 0; i < 5000; i++)
+		feed(&r, kinds[i % (sizeof(kinds) - 1)], 1);
+	await(&r.done, 5000);
+	ck_assert_uint_ge(atomic_load(&r.controls), 1);
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_eq(atomic_load(&r.processed), 5000);
+}
+END_TEST
+
+START_TEST(control_ends_it)
+{
+	struct rig r;
+
+	start(&r, 2);
+	feed(&r, 'i', 3);
+	await(&r.done, 3);
+	atomic_store(&r.end_on_control, true);
+	feed(&r, 'k', 1);
+	ck_assert_int_eq(finish(&r), 0);
+}
+END_TEST
+
+START_TEST(buffers)
+{
+	struct rig r;
+
+	start(&r, 0);
+	feed(&r, 'i', 1);
+	await(&r.done, 1);
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_ptr_null(loop_self());
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("loop");
+	TCase *t = tcase_create("loop");
+
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, stops_idle);
+	tcase_add_test(t, ends_with_channel);
+	tcase_add_test(t, failure_of_the_channel);
+	tcase_add_test(t, watchdog_promotes);
+	tcase_add_test(t, nobody_left_to_lead);
+	tcase_add_test(t, quick_requests_stay_with_the_leader);
+	tcase_add_test(t, most_recently_idle_first);
+	tcase_add_test(t, mixture);
+	tcase_add_test(t, control_ends_it);
+	tcase_add_test(t, buffers);
+	suite_add_tcase(s, t);
+	return unit_main(s);
+}
