@@ -4,18 +4,13 @@
 #include "daemon/worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -42,14 +37,13 @@ struct worker {
 	struct status_server *status;
 	char device[MOUNTPOINT_DEVICE_BYTES]; // of the mount, set when it is ready
 
-	pthread_t watcher, unmounter;
+	pthread_t watcher;
 	int signals; // signalfd
 	int wake;    // eventfd: ends the watcher
 
 	pthread_mutex_t lock; // guards what follows
 	enum phase phase;
-	unsigned stops; // how often an end was asked for
-	int unmounter_runs;
+	int stopped; // an end was asked for
 	int ready;
 };
 
@@ -67,63 +61,16 @@ static void log_line(void *arg, int priority, const char *line)
 
 // ---- the end: signals, and the parent's death before the mount is ready ----
 
-// Whether our mount is the topmost at its path.
-static int is_on_top(const struct worker *w)
-{
-	struct mountpoint m;
-
-	return !mountpoint_find(w->params->mountpoint, &m) && !strcmp(m.device, w->device);
-}
-
-// Brings the kernel's dirty pages home while the server still answers.
-static void flush_kernel(const struct worker *w)
-{
-	int fd = open(w->params->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (syncfs(fd))
-		syslog(LOG_WARNING, "%s: not everything could be flushed: %m",
-		       w->params->mountpoint);
-	close(fd);
-}
-
-// An ordinary unmount loses nothing. If the mount is in use: flush it, and end all the same.
-static void *unmount_gently(void *arg)
-{
-	struct worker *w = arg;
-
-	if (is_on_top(w)) {
-		if (!mountpoint_unmount(w->params->mountpoint, 0))
-			return NULL;
-		flush_kernel(w);
-	}
-	pthread_mutex_lock(&w->lock);
-	if (w->phase == PHASE_SERVING)
-		fuse_server_stop(w->server);
-	pthread_mutex_unlock(&w->lock);
-	return NULL;
-}
-
-static void stop_serving(struct worker *w)
-{
-	if (w->stops == 1 && w->ready && !w->unmounter_runs &&
-	    !pthread_create(&w->unmounter, NULL, unmount_gently, w))
-		w->unmounter_runs = 1;
-	else
-		fuse_server_stop(w->server);
-}
-
 static void stop(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
-	w->stops++;
+	w->stopped = 1;
 	switch (w->phase) {
 	case PHASE_KEY:
 		// Nothing but this process knows anything; its end is the cleanest way.
 		_exit(EXIT_WARD_INTERRUPTED);
 	case PHASE_SERVING:
-		stop_serving(w);
+		fuse_server_stop(w->server);
 		break;
 	case PHASE_ENGINE:
 	case PHASE_ENDED:
@@ -189,8 +136,6 @@ static void watch_end(struct worker *w)
 {
 	eventfd_write(w->wake, 1);
 	pthread_join(w->watcher, NULL);
-	if (w->unmounter_runs)
-		pthread_join(w->unmounter, NULL);
 	close(w->wake);
 	close(w->signals);
 }
@@ -199,7 +144,7 @@ static void watch_end(struct worker *w)
 static int enter_phase(struct worker *w, enum phase phase)
 {
 	pthread_mutex_lock(&w->lock);
-	int stopped = w->stops > 0 && phase != PHASE_ENDED;
+	int stopped = w->stopped && phase != PHASE_ENDED;
 	if (!stopped)
 		w->phase = phase;
 	pthread_mutex_unlock(&w->lock);
@@ -265,39 +210,6 @@ static int open_engine(struct worker *w)
 
 // ---- mounting ----
 
-// libfuse and fusermount3 say what is wrong on standard error only: it is caught, and the first
-// line becomes part of our own message.
-static void read_caught(int fd, char *ret, size_t cap)
-{
-	ssize_t n = pread(fd, ret, cap - 1, 0);
-
-	ret[n > 0 ? n : 0] = 0;
-	ret[strcspn(ret, "\n")] = 0;
-	char *said = strstr(ret, ": ");
-	if (said && (!strncmp(ret, "fuse", 4)))
-		memmove(ret, said + 2, strlen(said + 2) + 1);
-}
-
-static int mount_caught(struct worker *w, char *ret_detail, size_t cap)
-{
-	int caught = memfd_create("stderr", MFD_CLOEXEC);
-	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-
-	if (caught >= 0 && saved >= 0)
-		dup2(caught, STDERR_FILENO);
-	int err = fuse_server_new(w->fs, &w->params->opts, w->params->mountpoint, -1, &w->server);
-	if (saved >= 0) {
-		dup2(saved, STDERR_FILENO);
-		close(saved);
-	}
-	if (caught >= 0) {
-		if (err)
-			read_caught(caught, ret_detail, cap);
-		close(caught);
-	}
-	return err;
-}
-
 static void find_device(struct worker *w)
 {
 	struct mountpoint m;
@@ -306,8 +218,8 @@ static void find_device(struct worker *w)
 		snprintf(w->device, sizeof(w->device), "%s", m.device);
 }
 
-// Called by the server's thread when the kernel has answered: now the folder is usable, and others
-// may find the worker.
+// Called by fuse_server_run when the kernel has answered: now the folder is usable, and others may
+// find the worker.
 static void on_ready(void *arg)
 {
 	struct worker *w = arg;
@@ -357,9 +269,10 @@ static int mount_and_serve(struct worker *w, struct worker_error *e)
 	if (err)
 		return fail(e, WORKER_ENGINE, err);
 	w->link->stage(w->link->arg, WORKER_MOUNT);
-	err = mount_caught(w, e->detail, sizeof(e->detail));
+	err = fuse_server_new(w->fs, &w->params->opts, w->params->mountpoint, -1, &w->server);
 	if (err) {
 		e->stage = WORKER_MOUNT;
+		snprintf(e->detail, sizeof(e->detail), "%s", fuse_server_error());
 	} else {
 		err = serve(w);
 		if (err)
@@ -371,7 +284,7 @@ static int mount_and_serve(struct worker *w, struct worker_error *e)
 	return err;
 }
 
-static int run(struct worker *w, struct host *host, const struct secret *passphrase,
+static int run(struct worker *w, struct host *host, struct secret *passphrase,
 	       struct worker_error *e)
 {
 	int err = watch_start(w);
@@ -381,6 +294,7 @@ static int run(struct worker *w, struct host *host, const struct secret *passphr
 		return fail(e, WORKER_VAULT, err);
 	}
 	err = unlock(w, host, passphrase);
+	secret_clear(passphrase);
 	if (err) {
 		watch_end(w);
 		return fail(e, WORKER_KEY, err);

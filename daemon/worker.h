@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The worker: the process that holds the keys of one vault, mounts it and serves it. It is forked
 // before the passphrase is known, so no other process ever has a key; it ends when the vault is
-// unmounted, or on SIGTERM, SIGINT and SIGHUP (a second one does not wait for the kernel's dirty
-// pages), and always leaves a clean vault where the host lets it.
+// unmounted, or on SIGTERM, SIGINT and SIGHUP, and leaves a clean vault where the host lets it.
 #ifndef WARDFS_DAEMON_WORKER_H
 #define WARDFS_DAEMON_WORKER_H
 

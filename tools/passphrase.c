@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -31,15 +32,20 @@ static void close_cleanup(int *fd)
 #define FD_AUTO __attribute__((cleanup(close_cleanup)))
 
 // One byte at a time: what stands behind the newline belongs to the next reader of fd.
-// WERR_INTERRUPTED: a signal handler ran. WERR_LIMIT: longer than PASSPHRASE_MAX_BYTES.
-static int read_line(int fd, struct line *line, int stop_at_signal)
+// WERR_LIMIT: longer than PASSPHRASE_MAX_BYTES. open_mask: signals are blocked but for this mask
+// while waiting, and one that is caught ends it with WERR_INTERRUPTED; NULL: none of that.
+static int read_line(int fd, struct line *line, const sigset_t *open_mask)
 {
+	struct pollfd polled = {.fd = fd, .events = POLLIN};
+
 	line->len = 0;
 	for (;;) {
 		uint8_t c;
-		ssize_t n = read(fd, &c, 1);
 
-		if (n < 0 && errno == EINTR && !stop_at_signal)
+		if (open_mask && ppoll(&polled, 1, NULL, open_mask) < 0)
+			return werr_from_errno(errno);
+		ssize_t n = read(fd, &c, 1);
+		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return werr_from_errno(errno);
@@ -62,7 +68,7 @@ static int report_read(int err, const char *subject)
 
 static int from_fd(int fd, const char *subject, struct line *line)
 {
-	int err = read_line(fd, line, 0);
+	int err = read_line(fd, line, NULL);
 
 	return err ? report_read(err, subject) : 0;
 }
@@ -155,25 +161,39 @@ static void tty_handler(int sig)
 	}
 }
 
-static void tty_catch(struct sigaction *old)
+// What is put back when the terminal echoes again.
+struct tty_saved {
+	struct sigaction actions[TTY_SIGNALS];
+	sigset_t mask;
+};
+
+// From here on the signals come in only where a wait lets them, so that none is missed between a
+// look at tty_caught and the wait.
+static void tty_catch(struct tty_saved *old)
 {
-	struct sigaction catch = {.sa_handler = tty_handler}; // no SA_RESTART: read() must return
+	struct sigaction catch = {.sa_handler = tty_handler};
+	sigset_t block;
 
 	sigemptyset(&catch.sa_mask);
+	sigemptyset(&block);
+	for (size_t i = 0; i < TTY_SIGNALS; i++)
+		sigaddset(&block, tty_signals[i]);
+	sigprocmask(SIG_BLOCK, &block, &old->mask);
 	for (size_t i = 0; i < TTY_SIGNALS; i++) {
 		tty_caught[i] = 0;
-		sigaction(tty_signals[i], &catch, &old[i]);
+		sigaction(tty_signals[i], &catch, &old->actions[i]);
 	}
 }
 
 // Sends the signals on that came while the terminal did not echo. Returns whether one stopped the
 // process and it goes on now, so that the question is due again.
-static int tty_release(const struct sigaction *old)
+static int tty_release(const struct tty_saved *old)
 {
 	int again = 0;
 
 	for (size_t i = 0; i < TTY_SIGNALS; i++)
-		sigaction(tty_signals[i], &old[i], NULL);
+		sigaction(tty_signals[i], &old->actions[i], NULL);
+	sigprocmask(SIG_SETMASK, &old->mask, NULL);
 	for (size_t i = 0; i < TTY_SIGNALS; i++) {
 		int sig = tty_signals[i];
 
@@ -185,7 +205,7 @@ static int tty_release(const struct sigaction *old)
 	return again;
 }
 
-static int tty_read_once(int tty, const char *prompt, struct line *line)
+static int tty_read_once(int tty, const char *prompt, const sigset_t *open_mask, struct line *line)
 {
 	struct termios saved, silent;
 
@@ -197,7 +217,7 @@ static int tty_read_once(int tty, const char *prompt, struct line *line)
 	if (tcsetattr(tty, TCSAFLUSH, &silent))
 		return werr_from_errno(errno);
 	dprintf(tty, "%s: ", prompt);
-	int err = read_line(tty, line, 1);
+	int err = read_line(tty, line, open_mask);
 	int read_errno = errno;
 	dprintf(tty, "\n");
 	while (tcsetattr(tty, TCSAFLUSH, &saved) && errno == EINTR) {
@@ -209,7 +229,7 @@ static int tty_read_once(int tty, const char *prompt, struct line *line)
 static int tty_ask(const char *prompt, struct line *line)
 {
 	FD_AUTO int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	struct sigaction old[TTY_SIGNALS];
+	struct tty_saved old;
 	int err, again;
 
 	if (tty < 0)
@@ -217,9 +237,9 @@ static int tty_ask(const char *prompt, struct line *line)
 				   "no terminal to ask for the passphrase; use --passfile, "
 				   "--passfd or --extpass");
 	do {
-		tty_catch(old);
-		err = tty_read_once(tty, prompt, line);
-		again = tty_release(old);
+		tty_catch(&old);
+		err = tty_read_once(tty, prompt, &old.mask, line);
+		again = tty_release(&old);
 	} while (err && again);
 	return err ? report_read(err, "terminal") : 0;
 }

@@ -108,10 +108,10 @@ static const struct argp argp = {
 	.doc = "Mounts the vault DIR at the folder MNT, and returns when MNT is usable."
 	       "\v"
 	       "Mount options: ro rw allow_other allow_root suid nosuid dev nodev exec noexec "
-	       "atime noatime diratime nodiratime relatime norelatime strictatime lazytime sync "
-	       "async dirsync default_permissions nonempty threads=N max_background=N "
-	       "fsname=NAME subtype=NAME. nosuid, nodev and default_permissions are on unless "
-	       "said otherwise.",
+	       "atime noatime diratime nodiratime relatime norelatime strictatime nostrictatime "
+	       "lazytime nolazytime sync async dirsync default_permissions nonempty threads=N "
+	       "max_background=N fsname=NAME subtype=NAME. nosuid, nodev and default_permissions "
+	       "are on unless said otherwise.",
 	.children = children,
 };
 
@@ -266,7 +266,7 @@ int verb_mount(int argc, char **argv)
 	// What df and mount(8) show as the source; cut where it does not fit, it means nothing.
 	if (!r.opts.fsname[0])
 		snprintf(r.opts.fsname, sizeof(r.opts.fsname), "%.*s",
-				(int)sizeof(r.opts.fsname) - 1, r.dir);
+			 (int)sizeof(r.opts.fsname) - 1, r.dir);
 	const struct worker_params params = {
 		.dir = r.dir,
 		.mountpoint = r.mountpoint,

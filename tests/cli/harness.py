@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the cases share: a work folder each, running wardfs, expecting one-line errors, cleaning up."""
+import fnmatch
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+SOURCE = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
+USER = 65534
+PASSPHRASE = b'correct horse'
+CHEAP = ['--kdf-memory', '8', '--kdf-passes', '1', '--journal', '8']
+VAULT_FILES = ('wardfs.vault', 'wardfs.vault.2')
+LIMIT_S = 60
+
+_cases = []
+
+
+class Failed(Exception):
+    pass
+
+
+class Skipped(Exception):
+    pass
+
+
+def case(function):
+    """Registers a case; it is called with a Work."""
+    _cases.append(function)
+    return function
+
+
+def check(condition, message):
+    if not condition:
+        raise Failed(message)
+
+
+def wait_until(condition, what, limit_s=20):
+    end = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > end:
+            raise Failed('waited in vain until ' + what)
+        time.sleep(0.02)
+
+
+class Work:
+    """One case's folder and what it started there."""
+
+    def __init__(self, folder, program):
+        self.folder = folder
+        self.program = program
+        self.processes = []
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def run(self, *args, stdin=PASSPHRASE + b'\n', user=None, **more):
+        """Runs wardfs to its end; stdin None is /dev/null."""
+        feed = {'stdin': subprocess.DEVNULL} if stdin is None else {'input': stdin}
+        if user is not None:
+            more.update(user=user, group=user, extra_groups=[])
+        more.setdefault('cwd', self.folder)
+        return subprocess.run([self.program, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=LIMIT_S, check=False, **feed, **more)
+
+    def ok(self, *args, **more):
+        """Must succeed; returns what was printed."""
+        done = self.run(*args, **more)
+        check(done.returncode == 0, f'{args}: status {done.returncode}: {done.stderr!r}')
+        return done.stdout.decode()
+
+    def refused(self, status, words, *args, **more):
+        """Must fail with this status and one line on standard error that has these words."""
+        done = self.run(*args, **more)
+        text = done.stderr.decode()
+        check(done.returncode == status,
+              f'{args}: status {done.returncode} instead of {status}: {text!r}')
+        check(text.count('\n') == 1 and text.endswith('\n'), f'{args}: not one line: {text!r}')
+        check(text.startswith('wardfs'), f'{args}: {text!r}')
+        for word in [words] if isinstance(words, str) else words:
+            check(word in text, f'{args}: no {word!r} in {text!r}')
+        check(done.stdout == b'', f'{args}: printed {done.stdout!r}')
+        return text
+
+    def start(self, *args, user=None, **more):
+        """Starts wardfs and does not wait."""
+        if user is not None:
+            more.update(user=user, group=user, extra_groups=[])
+        more.setdefault('cwd', self.folder)
+        process = subprocess.Popen([self.program, *args], **more)
+        self.processes.append(process)
+        return process
+
+    def vault(self, name='vault', user=None, passphrase=PASSPHRASE):
+        path = self.path(name)
+        self.ok('init', *CHEAP, path, stdin=passphrase + b'\n', user=user)
+        return path
+
+    def mountpoint(self, name='mnt', user=None):
+        path = self.path(name)
+        os.mkdir(path, 0o755)
+        if user is not None:
+            os.chown(path, user, user)
+        return path
+
+    def own(self, user):
+        """The case's folder belongs to this user."""
+        os.chown(self.folder, user, user)
+
+    def close(self):
+        for entry in mounts():
+            if entry['path'].startswith(self.folder + '/'):
+                subprocess.run(['umount', '-l', entry['path']], stderr=subprocess.DEVNULL, check=False)
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        wait_until(lambda: not workers_in(self.folder), 'the workers of the case have ended')
+        shutil.rmtree(self.folder)
+
+
+def mounts():
+    found = []
+    with open('/proc/self/mountinfo', encoding='utf-8', errors='surrogateescape') as lines:
+        for line in lines:
+            left, right = line.split(' - ', 1)
+            fields, rest = left.split(), right.split()
+            found.append({'device': fields[2], 'path': fields[4], 'options': fields[5].split(','),
+                          'type': rest[0], 'source': rest[1], 'super': rest[2].split(',')})
+    return found
+
+
+def mounted(path):
+    """The mount at a path, or None."""
+    hits = [m for m in mounts() if m['path'] == path]
+    return hits[-1] if hits else None
+
+
+def workers_in(folder):
+    """Processes of wardfs whose arguments name something in this folder."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/cmdline', 'rb') as f:
+                words = f.read().split(b'\0')
+        except OSError:
+            continue
+        if words[0].endswith(b'/wardfs') and any(w.startswith(folder.encode()) for w in words[1:]):
+            with open(f'/proc/{pid}/stat', encoding='utf-8', errors='replace') as f:
+                if f.read().rsplit(')', 1)[1].split()[0] == 'Z':
+                    continue
+            found.append(int(pid))
+    return found
+
+
+def snapshot(folder):
+    """Names, sizes and contents of all that is in a folder."""
+    lines = []
+    for root, _, files in sorted(os.walk(folder)):
+        lines.append(root)
+        for name in sorted(files):
+            path = os.path.join(root, name)
+            info = os.lstat(path)
+            if stat.S_ISREG(info.st_mode) and info.st_size <= 64 << 20:
+                with open(path, 'rb') as f:
+                    lines.append(f'{path} {hashlib.sha256(f.read()).hexdigest()}')
+            else:
+                lines.append(f'{path} {info.st_mode} {info.st_size}')
+    return lines
+
+
+def run_case(function, program, tmp):
+    folder = os.path.join(tmp, function.__name__)
+    os.mkdir(folder, 0o755)
+    work = Work(folder, program)
+    try:
+        function(work)
+        return None
+    finally:
+        work.close()
+
+
+def open_device():
+    """An ordinary user may open /dev/fuse where udev runs; returns what undoes the change."""
+    mode = stat.S_IMODE(os.stat('/dev/fuse').st_mode)
+    os.chmod('/dev/fuse', mode | 0o666)
+    return lambda: os.chmod('/dev/fuse', mode)
+
+
+def run_all(selected, program, tmp):
+    passed = failed = 0
+    for function in selected:
+        name = function.__name__.replace('_', '-')
+        try:
+            run_case(function, program, tmp)
+            print(f'ok {name}', flush=True)
+            passed += 1
+        except Skipped as reason:
+            print(f'skip {name} # {reason}', flush=True)
+        except Failed as reason:
+            print(f'not ok {name} {reason}', flush=True)
+            failed += 1
+        except Exception as error:  # a case that breaks has failed; the others still run
+            traceback.print_exc()
+            print(f'not ok {name} {type(error).__name__}: {error}', flush=True)
+            failed += 1
+    print(f'{passed} passed, {failed} failed')
+    return 1 if failed else 0
+
+
+def main(patterns):
+    if os.geteuid() != 0:
+        print('skip cli # these cases need root')
+        print('0 passed, 0 failed')
+        return 0
+    program = os.environ.get('WARDFS') or os.path.join(
+        os.environ.get('WARDFS_TEST_BUILD', os.path.join(SOURCE, 'build-test')), 'normal/tools/wardfs')
+    selected = [c for c in _cases if not patterns or any(
+        fnmatch.fnmatch(c.__name__.replace('_', '-'), p) for p in patterns)]
+    # Not in WARDFS_TEST_TMP itself, which an ordinary user need not be able to enter.
+    parent = os.path.dirname(os.environ.get('WARDFS_TEST_TMP', '/var/tmp/x').rstrip('/'))
+    tmp = tempfile.mkdtemp(prefix='wardfs-cli.', dir=parent)
+    os.chmod(tmp, 0o755)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for name in ('XDG_RUNTIME_DIR', 'CREDENTIALS_DIRECTORY'):
+        os.environ.pop(name, None)
+    undo = open_device()
+    try:
+        copy = os.path.join(tmp, 'wardfs')
+        shutil.copy(program, copy)
+        return run_all(selected, copy, tmp)
+    finally:
+        undo()
+        shutil.rmtree(tmp, ignore_errors=True)
