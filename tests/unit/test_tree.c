@@ -2,27 +2,13 @@
 // The page tree against a model: a flat list of pages, and a store that keeps sealed nodes by
 // position.
 #include "unit_main.h"
+#include "unit_random.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fusefs/tree.h"
-
-// Splitmix64: the runs must be the same everywhere.
-static uint64_t random_state;
-static uint64_t rnd(void)
-{
-	uint64_t z = random_state += 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	return z ^ z >> 31;
-}
-static uint64_t below(uint64_t n)
-{
-	return rnd() % n;
-}
 
 static const struct seal hole;
 
@@ -123,38 +109,11 @@ static uint64_t slow_pages(unsigned level)
 	return level == 0 ? 1 : 128 * slow_pages(level - 1);
 }
 
-// The text of the format, word by word: a level-L node sits at p, its child i at p + 1 + i * span(L
-// - 1).
-static uint64_t slow_below(uint64_t p, unsigned level, uint64_t rest)
-{
-	uint64_t i = 0;
-
-	if (level == 0)
-		return p;
-	while (rest >= slow_pages(level - 1)) {
-		rest -= slow_pages(level - 1);
-		i++;
-	}
-	return slow_below(p + 1 + i * slow_span(level - 1), level - 1, rest);
-}
-
 static uint64_t slow_root(unsigned level)
 {
 	if (level == 1)
 		return 81;
 	return level == 2 ? 226 : slow_root(level - 1) + slow_span(level - 1);
-}
-
-static uint64_t slow_position(uint64_t index)
-{
-	if (index < 80)
-		return 1 + index;
-	index -= 80;
-	for (unsigned level = 1;; level++) {
-		if (index < slow_pages(level))
-			return slow_below(slow_root(level), level, index);
-		index -= slow_pages(level);
-	}
 }
 
 static void mark_referred(struct store *st, unsigned level, uint64_t first, uint64_t position,
@@ -233,57 +192,6 @@ static int is_hole(uint64_t index)
 	ck_assert_int_eq(tree_get(tree, index, &s), 0);
 	return seal_is_hole(&s);
 }
-
-START_TEST(test_position_definition)
-{
-	static const uint64_t fixed[][2] = {
-		{0, 1},     {79, 80},   {80, 82},       {207, 209},     {208, 228},
-		{335, 355}, {336, 357}, {16591, 16738}, {16592, 16742},
-	};
-
-	for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
-		ck_assert_uint_eq(tree_position(fixed[i][0]), fixed[i][1]);
-	for (uint64_t i = 0; i < 40000; i++)
-		ck_assert_uint_eq(tree_position(i), slow_position(i));
-	for (int i = 0; i < 40000; i++) {
-		uint64_t index = below(TREE_PAGES_MAX) >> below(36);
-
-		ck_assert_uint_eq(tree_position(index), slow_position(index));
-	}
-	ck_assert_uint_eq(tree_position(TREE_PAGES_MAX - 1), slow_position(TREE_PAGES_MAX - 1));
-	ck_assert_uint_eq(tree_position(TREE_PAGES_MAX - 1), slow_root(5) + slow_span(5) - 1);
-}
-END_TEST
-
-// Strictly ascending, so unique; and no content page where a node, an xattr page or the header
-// stands.
-START_TEST(test_position_unique)
-{
-	uint64_t last = 0;
-
-	for (uint64_t i = 0; i < 300000; i++) {
-		uint64_t p = tree_position(i);
-
-		ck_assert_uint_gt(p, last);
-		ck_assert(p < 210 || p > 226);
-		ck_assert_uint_ne(p, 81);
-		last = p;
-	}
-	for (int k = 0; k < 100000; k++) {
-		uint64_t i = below(TREE_PAGES_MAX - 1) >> below(36);
-
-		ck_assert_uint_lt(tree_position(i), tree_position(i + 1));
-	}
-	// 80 content pages and 5 subtrees with their nodes fill everything but the 16 + 1 pages.
-	ck_assert_uint_eq(tree_position(207) + 1, 210);
-	ck_assert_uint_eq(tree_extent(0), 1);
-	ck_assert_uint_eq(tree_extent(1), 2);
-	ck_assert_uint_eq(tree_extent(80), 81);
-	ck_assert_uint_eq(tree_extent(81), 83);
-	ck_assert_uint_eq(tree_extent(209), 229);
-	ck_assert_uint_eq(tree_extent(UINT64_MAX), slow_root(5) + slow_span(5));
-}
-END_TEST
 
 START_TEST(test_bounds)
 {
@@ -538,8 +446,22 @@ START_TEST(test_fresh)
 	ck_assert_uint_eq(store->fresh, 1); // pages 2000 and on
 	ck_assert_int_eq(tree_drop(tree, 0, UINT64_MAX, NULL), 0);
 	set(208, &s);
+	// The same with a node of which only the first pages were in use.
+	for (uint64_t end = 207; end < 213; end++) {
+		ck_assert_int_eq(tree_drop(tree, 0, UINT64_MAX, NULL), 0);
+		checkpoint(store, tree, &h);
+		tree_forget_reference(tree, 0);
+		for (uint64_t i = 200; i < end; i++)
+			set(i, &s2);
+		checkpoint(store, tree, &h);
+		set(208, &s); // the store refuses a wrong fresh
+		store->seals = store->fresh = 0;
+		checkpoint(store, tree, &h);
+		ck_assert_uint_eq(store->seals, 2);
+		ck_assert_uint_eq(store->fresh, end <= 208 ? 2 : 0);
+	}
 	// Truncated for good.
-	set(208, &hole);
+	ck_assert_int_eq(tree_drop(tree, 0, UINT64_MAX, NULL), 0);
 	checkpoint(store, tree, &h);
 	tree_forget_reference(tree, 0);
 	set(208, &s);
@@ -615,7 +537,7 @@ static void model_init(struct model *m)
 	for (uint64_t i = 0; i < 40; i++)
 		all[n++] = TREE_PAGES_MAX - 1 - i;
 	while (n < PLACES)
-		all[n++] = below(TREE_PAGES_MAX) >> below(30);
+		all[n++] = random_below(TREE_PAGES_MAX) >> random_below(30);
 	qsort(all, n, sizeof all[0], by_index);
 	for (size_t i = 0; i < n && m->n < PLACES; i++) {
 		if (i == 0 || all[i] != all[i - 1])
@@ -665,10 +587,10 @@ static void model_compare(const struct model *m)
 static void model_range(const struct model *m)
 {
 	struct seal out[500], one;
-	uint64_t from = m->index[below(m->n)];
-	size_t n = 1 + below(500);
+	uint64_t from = m->index[random_below(m->n)];
+	size_t n = 1 + random_below(500);
 
-	from -= below(from + 1 < 300 ? from + 1 : 300);
+	from -= random_below(from + 1 < 300 ? from + 1 : 300);
 	if (from + n > TREE_PAGES_MAX)
 		n = TREE_PAGES_MAX - from;
 	memset(out, 0xee, sizeof out);
@@ -681,11 +603,11 @@ static void model_range(const struct model *m)
 
 static void model_set(struct model *m)
 {
-	size_t i = below(m->n);
-	size_t n = 1 + below(20);
+	size_t i = random_below(m->n);
+	size_t n = 1 + random_below(20);
 
 	for (; n > 0 && i < m->n; i++, n--) {
-		struct seal s = below(4) == 0 ? hole : new_seal();
+		struct seal s = random_below(4) == 0 ? hole : new_seal();
 		int change = !seal_is_hole(&s) - !seal_is_hole(&m->seal[i]);
 
 		ck_assert_int_eq(tree_prepare(tree, m->index[i], 1), 0);
@@ -696,11 +618,12 @@ static void model_set(struct model *m)
 
 static void model_drop_both(struct model *m)
 {
-	uint64_t from = below(8) == 0 ? 0 : m->index[below(m->n)];
-	uint64_t to = below(8) == 0 ? UINT64_MAX : m->index[below(m->n)] + below(2);
+	uint64_t from = random_below(8) == 0 ? 0 : m->index[random_below(m->n)];
+	uint64_t to =
+		random_below(8) == 0 ? UINT64_MAX : m->index[random_below(m->n)] + random_below(2);
 	uint64_t want = model_drop(m, from, to);
 	uint64_t got = 0;
-	int counted = below(2) == 0;
+	int counted = random_below(2) == 0;
 
 	ck_assert_int_eq(tree_drop(tree, from, to, counted ? &got : NULL), 0);
 	if (counted)
@@ -709,9 +632,9 @@ static void model_drop_both(struct model *m)
 
 static void model_seek_both(const struct model *m)
 {
-	uint64_t from = m->index[below(m->n)] + below(2);
-	uint64_t limit = below(2) ? UINT64_MAX : m->index[below(m->n)];
-	int want_hole = (int)below(2);
+	uint64_t from = m->index[random_below(m->n)] + random_below(2);
+	uint64_t limit = random_below(2) ? UINT64_MAX : m->index[random_below(m->n)];
+	int want_hole = (int)random_below(2);
 	uint64_t got = 0;
 
 	ck_assert_int_eq(tree_seek(tree, from, limit, want_hole, &got), 0);
@@ -731,7 +654,7 @@ static void model_reload(const struct model *m, const struct header *h)
 		if (!seal_is_hole(&m->seal[i]))
 			pages = m->index[i] + 1;
 	}
-	if (below(2))
+	if (random_below(2))
 		tree_forget_reference(tree, pages);
 }
 
@@ -745,7 +668,7 @@ START_TEST(test_model)
 	model_init(&m);
 	durable = m;
 	for (int step = 0; step < 3000; step++) {
-		switch (below(20)) {
+		switch (random_below(20)) {
 		case 0:
 			checkpoint(store, tree, &h);
 			durable = m;
@@ -755,7 +678,7 @@ START_TEST(test_model)
 			break;
 		case 2:
 			// A crash: back to the checkpoint.
-			if (below(3) == 0) {
+			if (random_below(3) == 0) {
 				m = durable;
 				model_reload(&m, &h);
 			}
@@ -790,8 +713,6 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
-	tcase_add_test(tc, test_position_definition);
-	tcase_add_test(tc, test_position_unique);
 	tcase_add_test(tc, test_bounds);
 	tcase_add_test(tc, test_set_returns_change);
 	tcase_add_test(tc, test_empty_nodes_vanish);
