@@ -264,7 +264,7 @@ static int transfer(int fd, const struct iovec *iov, int iovcnt, uint64_t off, i
 	*ret_done = 0;
 	if (off > INT64_MAX || total > INT64_MAX - off)
 		return WERR_FBIG;
-	if (count > IOV_CHUNK) {
+	if (count > IOV_MAX) {
 		now = rest;
 		count = iov_rest(iov, iovcnt, 0, rest, IOV_CHUNK);
 	}
