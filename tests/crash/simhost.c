@@ -458,7 +458,7 @@ static int sim_list_folder(struct host *h, unsigned folder,
 static int sim_list_top(struct host *h, int (*fn)(void *arg, const char *name), void *arg)
 {
 	struct call c = call_begin(sim_of(h), SIM_LIST);
-	char folder[3];
+	char folder[8];
 
 	if (c.error)
 		return call_end(&c, 0);
@@ -474,7 +474,7 @@ static int sim_list_top(struct host *h, int (*fn)(void *arg, const char *name), 
 	}
 	free(names);
 	for (unsigned i = 0; !rc && i < HOST_FOLDERS; i++) {
-		snprintf(folder, sizeof(folder), "%02x", i & 0xffu);
+		snprintf(folder, sizeof(folder), "%02x", i);
 		if (there[i])
 			rc = fn(arg, folder);
 	}
