@@ -470,20 +470,18 @@ static int posix_sync_folder(struct host *h, unsigned folder)
 }
 
 // A fresh descriptor: a dup would share the read position with other listings of the same folder.
-static int open_stream(int fd, DIR **ret)
+// NULL with *ret_rc set.
+static DIR *open_stream(int fd, int *ret_rc)
 {
 	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = own < 0 ? NULL : fdopendir(own);
 
-	if (own < 0)
-		return werr_from_errno(errno);
-	*ret = fdopendir(own);
-	if (!*ret) {
-		int rc = werr_from_errno(errno);
-
-		close(own);
-		return rc;
+	if (!stream) {
+		*ret_rc = werr_from_errno(errno);
+		if (own >= 0)
+			close(own);
 	}
-	return 0;
+	return stream;
 }
 
 // The next name; 1, or 0 at the end.
@@ -505,7 +503,6 @@ static int posix_list_folder(struct host *h, unsigned folder,
 			     int (*fn)(void *arg, const char *name, uint64_t number), void *arg)
 {
 	const char *name = NULL;
-	DIR *stream = NULL;
 	int fd;
 
 	if (folder >= HOST_FOLDERS)
@@ -513,8 +510,8 @@ static int posix_list_folder(struct host *h, unsigned folder,
 	int rc = folder_fd(posix_of(h), folder, 0, &fd);
 	if (rc)
 		return rc == WERR_NOTFOUND ? 0 : rc;
-	rc = open_stream(fd, &stream);
-	if (rc)
+	DIR *stream = open_stream(fd, &rc);
+	if (!stream)
 		return rc;
 	while ((rc = next_name(stream, &name)) == 1) {
 		rc = fn(arg, name, object_number(name, folder));
@@ -528,10 +525,10 @@ static int posix_list_folder(struct host *h, unsigned folder,
 static int posix_list_top(struct host *h, int (*fn)(void *arg, const char *name), void *arg)
 {
 	const char *name = NULL;
-	DIR *stream = NULL;
-	int rc = open_stream(posix_of(h)->dir, &stream);
+	int rc = 0;
+	DIR *stream = open_stream(posix_of(h)->dir, &rc);
 
-	if (rc)
+	if (!stream)
 		return rc;
 	while ((rc = next_name(stream, &name)) == 1) {
 		rc = fn(arg, name);
