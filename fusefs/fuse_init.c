@@ -3,6 +3,7 @@
 #include "fusefs/fuse_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,8 +198,8 @@ static int control(void *arg)
 	// an end.
 	if (s->mountpoint != NULL)
 		fuse_mount_detach(s);
-	fuse_seeker_stop(s);
-	s->seeker_ended = true;
+	fuse_notifier_stop(s);
+	s->notifier_ended = true;
 	if (s->mountpoint != NULL)
 		(void)loop_drain(s->loop, QUIET_MS, DRAIN_MS);
 	return 1;
@@ -282,7 +283,7 @@ int fuse_server_new(struct fs *fs, const struct mountopts *opts, const char *mou
 	s->opts = *opts;
 	s->fd = -1;
 	s->owner = getuid();
-	s->seeks_end = &s->seeks;
+	s->notices_end = &s->notices;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	const struct loop_params params = {
@@ -308,12 +309,12 @@ int fuse_server_run(struct fuse_server *s, void (*ready)(void *arg), void *arg)
 {
 	s->ready = ready;
 	s->ready_arg = arg;
-	int err = fuse_seeker_start(s);
+	int err = fuse_notifier_start(s);
 	if (err != 0)
 		return err;
 	err = loop_run(s->loop);
-	if (!s->seeker_ended)
-		fuse_seeker_stop(s);
+	if (!s->notifier_ended)
+		fuse_notifier_stop(s);
 	fuse_wait_parked(s);
 	if (err == 0 && fuse_session_exited(s->se))
 		err = WERR_UNSUPPORTED;
@@ -326,15 +327,29 @@ void fuse_server_stop(struct fuse_server *s)
 	loop_kick(s->loop);
 }
 
+// What is mounted at the place after our own detaching is not ours, but libfuse would unmount it.
+// In the channel's stead it finds a pipe without a reader, which looks to it like a mount that is
+// gone. Cuts off those who still use our mount.
+static void disown_place(struct fuse_server *s)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) != 0)
+		return;
+	close(fds[0]);
+	(void)dup3(fds[1], s->fd, O_CLOEXEC);
+	close(fds[1]);
+}
+
 void fuse_server_free(struct fuse_server *s)
 {
 	if (s == NULL)
 		return;
 	if (s->se != NULL) {
-		// Closes the channel, then unmounts unless the mount is gone. What is at the place
-		// after our own detaching is not ours.
-		if (!s->detached)
-			fuse_session_unmount(s->se);
+		if (s->detached)
+			disown_place(s);
+		// Closes the channel, then unmounts unless the mount is gone.
+		fuse_session_unmount(s->se);
 		fuse_session_destroy(s->se);
 	}
 	loop_free(s->loop);

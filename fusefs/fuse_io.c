@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // One COPY_FILE_RANGE copies at most this much: the caller comes again, and can be interrupted in
@@ -35,21 +36,6 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		fuse_fail(req, err);
 	else
 		fuse_reply_buf(req, (const char *)buf, len);
-}
-
-void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
-	      struct fuse_file_info *fi)
-{
-	int err = WERR_FBIG;
-
-	(void)fi;
-	if ((uint64_t)off <= FS_SIZE_MAX && size <= FS_SIZE_MAX - (uint64_t)off)
-		err = fs_write(fuse_server_of(req)->fs, ino, (uint64_t)off, buf, size,
-			       (loop_self()->flags & REQUEST_KILL) != 0);
-	if (err != 0)
-		fuse_fail(req, err);
-	else
-		fuse_reply_write(req, size);
 }
 
 static void fsync_done(void *arg, int err)
@@ -84,20 +70,199 @@ void fuse_wait_parked(struct fuse_server *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+// A reply that the kernel must be notified before.
+struct fuse_notice {
+	struct fuse_notice *next;
+	fuse_req_t req;
+	uint64_t ino;
+	enum {
+		NOTICE_SEEK,  // drop the cached pages, writing back; then look for data or a hole
+		NOTICE_WRITE, // drop the cached attributes; then reply with the count
+		NOTICE_EMPTY, // the same; then reply without data
+	} kind;
+	uint64_t value; // offset or count
+	int whence;
+};
+
+static void answer_notice(struct fuse_server *s, struct fuse_notice *n)
+{
+	uint64_t found = 0;
+	int err;
+
+	switch (n->kind) {
+	case NOTICE_SEEK:
+		err = fs_lseek(s->fs, n->ino, n->value, n->whence, &found);
+		if (err != 0)
+			fuse_fail(n->req, err);
+		else
+			fuse_reply_lseek(n->req, (off_t)found);
+		break;
+	case NOTICE_WRITE:
+		fuse_reply_write(n->req, (size_t)n->value);
+		break;
+	case NOTICE_EMPTY:
+		fuse_reply_err(n->req, 0);
+		break;
+	}
+	free(n);
+}
+
+static void queue_notice(fuse_req_t req, const struct fuse_notice *what)
+{
+	struct fuse_server *s = fuse_server_of(req);
+	struct fuse_notice *n = malloc(sizeof(*n));
+
+	if (n == NULL) {
+		fuse_fail(req, WERR_NOMEM);
+		return;
+	}
+	*n = *what;
+	n->next = NULL;
+	n->req = req;
+	pthread_mutex_lock(&s->lock);
+	bool late = s->notifier_stop;
+	if (!late) {
+		*s->notices_end = n;
+		s->notices_end = &n->next;
+		pthread_cond_broadcast(&s->changed);
+	}
+	pthread_mutex_unlock(&s->lock);
+	// Unmounting has written everything back already.
+	if (late)
+		answer_notice(s, n);
+}
+
+static void *notifier_main(void *arg)
+{
+	struct fuse_server *s = arg;
+	sigset_t set;
+
+	sigfillset(&set);
+	pthread_sigmask(SIG_SETMASK, &set, NULL);
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		struct fuse_notice *n = s->notices;
+
+		if (n != NULL) {
+			s->notices = n->next;
+			if (s->notices == NULL)
+				s->notices_end = &s->notices;
+			pthread_mutex_unlock(&s->lock);
+			// Fails when the kernel knows nothing of the file: then nothing is missing.
+			// A negative offset means the attributes alone.
+			(void)fuse_lowlevel_notify_inval_inode(s->se, n->ino,
+							       n->kind == NOTICE_SEEK ? 0 : -1, 0);
+			answer_notice(s, n);
+			pthread_mutex_lock(&s->lock);
+		} else if (s->notifier_stop) {
+			break;
+		} else {
+			pthread_cond_wait(&s->changed, &s->lock);
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+int fuse_notifier_start(struct fuse_server *s)
+{
+	return pthread_create(&s->notifier, NULL, notifier_main, s) == 0 ? 0 : WERR_NOMEM;
+}
+
+void fuse_notifier_stop(struct fuse_server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->notifier_stop = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->notifier, NULL);
+}
+
+// With the write-back cache only the kernel knows what was written last, and it does not write back
+// before it asks for data or holes: a copy of a file that is still open would miss it. So what it
+// holds is asked for first. The notification waits for WRITEs that workers must serve, hence it
+// comes from a thread of its own that holds nothing.
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+	const struct fuse_notice n = {
+		.kind = NOTICE_SEEK, .ino = ino, .value = (uint64_t)off, .whence = whence};
+
+	(void)fi;
+	if (off >= 0 && (whence == SEEK_DATA || whence == SEEK_HOLE))
+		queue_notice(req, &n);
+	else
+		fuse_fail(req, WERR_INVALID);
+}
+
+// Whether there are bits that a change of the content by this caller would clear. The kernel goes
+// on believing its cached mode after it has asked for the clearing, so it must be told.
+static bool has_privileges(struct fs *fs, uint64_t ino)
+{
+	struct fs_stat st;
+
+	return fs_getattr(fs, ino, &st) == 0 && (st.attr.mode & (S_ISUID | S_ISGID)) != 0;
+}
+
+static void answer_count(fuse_req_t req, uint64_t ino, uint64_t count, bool tell)
+{
+	const struct fuse_notice n = {.kind = NOTICE_WRITE, .ino = ino, .value = count};
+
+	if (tell)
+		queue_notice(req, &n);
+	else
+		fuse_reply_write(req, (size_t)count);
+}
+
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	      struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_server_of(req)->fs;
+	bool kill = (loop_self()->flags & REQUEST_KILL) != 0;
+	bool tell = kill && has_privileges(fs, ino);
+	int err = WERR_FBIG;
+
+	(void)fi;
+	if ((uint64_t)off <= FS_SIZE_MAX && size <= FS_SIZE_MAX - (uint64_t)off)
+		err = fs_write(fs, ino, (uint64_t)off, buf, size, kill);
+	if (err != 0)
+		fuse_fail(req, err);
+	else
+		answer_count(req, ino, size, tell);
+}
+
+// FALLOCATE and COPY_FILE_RANGE carry no flag for it. *ret_tell: the kernel must be notified.
+static int clear_privileges(fuse_req_t req, uint64_t ino, bool *ret_tell)
+{
+	const struct fs_setattr set = {.valid = FS_SET_KILL};
+	struct fs *fs = fuse_server_of(req)->fs;
+	struct fs_stat st;
+
+	*ret_tell = fuse_req_ctx(req)->uid != 0 && has_privileges(fs, ino);
+	return *ret_tell ? fs_setattr(fs, ino, &set, &st) : 0;
+}
+
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi)
 {
+	const struct fuse_notice n = {.kind = NOTICE_EMPTY, .ino = ino};
+	bool tell = false;
 	int err = WERR_INVALID;
 
 	(void)fi;
 	if (off >= 0 && len > 0) {
-		uint64_t room = (uint64_t)off <= FS_SIZE_MAX ? FS_SIZE_MAX - (uint64_t)off : 0;
+		bool fits = (uint64_t)off <= FS_SIZE_MAX &&
+			    (uint64_t)len <= FS_SIZE_MAX - (uint64_t)off;
 
-		err = (uint64_t)len > room ? WERR_FBIG
-					   : fs_fallocate(fuse_server_of(req)->fs, ino, mode,
-							  (uint64_t)off, (uint64_t)len);
+		err = fits ? fs_fallocate(fuse_server_of(req)->fs, ino, mode, (uint64_t)off,
+					  (uint64_t)len)
+			   : WERR_FBIG;
 	}
-	fuse_fail(req, err);
+	if (err == 0)
+		err = clear_privileges(req, ino, &tell);
+	if (tell && err == 0)
+		queue_notice(req, &n);
+	else
+		fuse_fail(req, err);
 }
 
 void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse_file_info *in_fi,
@@ -105,6 +270,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse
 			int flags)
 {
 	uint64_t done = 0;
+	bool tell = false;
 	int err = WERR_INVALID;
 
 	(void)in_fi;
@@ -118,105 +284,10 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse
 			err = fs_copy_range(fuse_server_of(req)->fs, in, (uint64_t)in_off, out,
 					    (uint64_t)out_off, len, &done);
 	}
+	if (err == 0 && done > 0)
+		err = clear_privileges(req, out, &tell);
 	if (err != 0)
 		fuse_fail(req, err);
 	else
-		fuse_reply_write(req, (size_t)done);
-}
-
-struct seek_request {
-	struct seek_request *next;
-	fuse_req_t req;
-	uint64_t ino;
-	uint64_t off;
-	int whence;
-};
-
-static void answer_seek(struct fuse_server *s, struct seek_request *q)
-{
-	uint64_t found = 0;
-
-	int err = fs_lseek(s->fs, q->ino, q->off, q->whence, &found);
-	if (err != 0)
-		fuse_fail(q->req, err);
-	else
-		fuse_reply_lseek(q->req, (off_t)found);
-	free(q);
-}
-
-// With the write-back cache only the kernel knows what was written last, and it does not write back
-// before it asks for data or holes: a copy of a file that is still open would miss it. So what it
-// holds is asked for first. The notification waits for WRITEs that workers must serve, hence it
-// comes from a thread of its own that holds nothing.
-void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
-{
-	struct fuse_server *s = fuse_server_of(req);
-	struct seek_request *q = NULL;
-	int err = WERR_INVALID;
-
-	(void)fi;
-	if (off >= 0 && (whence == SEEK_DATA || whence == SEEK_HOLE)) {
-		q = malloc(sizeof(*q));
-		err = q == NULL ? WERR_NOMEM : 0;
-	}
-	if (err != 0) {
-		fuse_fail(req, err);
-		return;
-	}
-	*q = (struct seek_request){.req = req, .ino = ino, .off = (uint64_t)off, .whence = whence};
-	pthread_mutex_lock(&s->lock);
-	bool late = s->seeker_stop;
-	if (!late) {
-		*s->seeks_end = q;
-		s->seeks_end = &q->next;
-		pthread_cond_broadcast(&s->changed);
-	}
-	pthread_mutex_unlock(&s->lock);
-	// Unmounting has written everything back already.
-	if (late)
-		answer_seek(s, q);
-}
-
-static void *seeker_main(void *arg)
-{
-	struct fuse_server *s = arg;
-	sigset_t set;
-
-	sigfillset(&set);
-	pthread_sigmask(SIG_SETMASK, &set, NULL);
-	pthread_mutex_lock(&s->lock);
-	for (;;) {
-		struct seek_request *q = s->seeks;
-
-		if (q != NULL) {
-			s->seeks = q->next;
-			if (s->seeks == NULL)
-				s->seeks_end = &s->seeks;
-			pthread_mutex_unlock(&s->lock);
-			// Fails when the kernel has nothing of the file: then nothing is missing.
-			(void)fuse_lowlevel_notify_inval_inode(s->se, q->ino, 0, 0);
-			answer_seek(s, q);
-			pthread_mutex_lock(&s->lock);
-		} else if (s->seeker_stop) {
-			break;
-		} else {
-			pthread_cond_wait(&s->changed, &s->lock);
-		}
-	}
-	pthread_mutex_unlock(&s->lock);
-	return NULL;
-}
-
-int fuse_seeker_start(struct fuse_server *s)
-{
-	return pthread_create(&s->seeker, NULL, seeker_main, s) == 0 ? 0 : WERR_NOMEM;
-}
-
-void fuse_seeker_stop(struct fuse_server *s)
-{
-	pthread_mutex_lock(&s->lock);
-	s->seeker_stop = true;
-	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
-	pthread_join(s->seeker, NULL);
+		answer_count(req, out, done, tell);
 }

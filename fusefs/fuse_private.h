@@ -22,7 +22,7 @@
 #define REQUEST_KILL 1u // clear suid, sgid and capabilities
 #define REQUEST_INIT 2u // the reply is to INIT
 
-struct seek_request;
+struct fuse_notice;
 
 // The request that a worker has in hand.
 struct fuse_received {
@@ -52,18 +52,18 @@ struct fuse_server {
 
 	atomic_bool init_done;
 	atomic_bool stop_asked;
-	bool told_ready, seeker_ended; // thread of fuse_server_run only
+	bool told_ready, notifier_ended; // thread of fuse_server_run only
 	void (*ready)(void *arg);
 	void *ready_arg;
 
 	// Requests that wait without a thread.
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	unsigned parked;                 // guarded by lock
-	struct seek_request *seeks;      // oldest first; guarded by lock
-	struct seek_request **seeks_end; // guarded by lock
-	bool seeker_stop;                // guarded by lock
-	pthread_t seeker;
+	unsigned parked;                  // guarded by lock
+	struct fuse_notice *notices;      // oldest first; guarded by lock
+	struct fuse_notice **notices_end; // guarded by lock
+	bool notifier_stop;               // guarded by lock
+	pthread_t notifier;
 };
 
 // fuse_ops.c
@@ -108,10 +108,10 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
 void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse_file_info *in_fi,
 			fuse_ino_t out, off_t out_off, struct fuse_file_info *out_fi, size_t len,
 			int flags);
-// The thread that answers LSEEK.
-int fuse_seeker_start(struct fuse_server *s) WARN_UNUSED;
+// The thread that notifies the kernel before certain replies.
+int fuse_notifier_start(struct fuse_server *s) WARN_UNUSED;
 // Answers what is queued and ends; workers must still serve the channel.
-void fuse_seeker_stop(struct fuse_server *s);
+void fuse_notifier_stop(struct fuse_server *s);
 // Waits until no fsync is parked any more.
 void fuse_wait_parked(struct fuse_server *s);
 

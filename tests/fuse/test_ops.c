@@ -428,8 +428,13 @@ START_TEST(privileges_are_cleared)
 
 	expect(write_at(file, 0, "x", 1, FUSE_WRITE_CACHE), 0);
 	ck_assert_uint_eq(getattr(file).mode & 07777, 04755);
+	unsigned before = peer.notifications;
 	expect(write_at(file, 0, "x", 1, FUSE_WRITE_KILL_SUIDGID), 0);
 	ck_assert_uint_eq(getattr(file).mode & 07777, 0755);
+	// The kernel would go on with its cached mode.
+	ck_assert_uint_eq(peer.notifications, before + 1);
+	expect(write_at(file, 0, "x", 1, FUSE_WRITE_KILL_SUIDGID), 0);
+	ck_assert_uint_eq(peer.notifications, before + 1);
 	setattr(file, (struct fuse_setattr_in){.valid = FATTR_MODE, .mode = 04755});
 	struct fuse_attr a = attr_of(setattr(
 		file, (struct fuse_setattr_in){.valid = FATTR_UID | FATTR_KILL_SUIDGID, .uid = 7}));
@@ -438,6 +443,21 @@ START_TEST(privileges_are_cleared)
 	a = attr_of(
 		setattr(file, (struct fuse_setattr_in){.valid = FATTR_SIZE | FATTR_KILL_SUIDGID}));
 	ck_assert_uint_eq(a.mode & 07777, 0755);
+	// Of FALLOCATE and COPY_FILE_RANGE the kernel says nothing: root's leave the bits, others'
+	// do not.
+	const struct fuse_fallocate_in alloc = {.length = 10};
+	const struct fuse_copy_file_range_in cp = {.nodeid_out = file, .len = 5, .off_out = 5};
+	setattr(file, (struct fuse_setattr_in){.valid = FATTR_MODE, .mode = 04755});
+	expect(peer_call(&peer, FUSE_FALLOCATE, file, &alloc, sizeof(alloc), NULL), 0);
+	expect(peer_call(&peer, FUSE_COPY_FILE_RANGE, file, &cp, sizeof(cp), NULL), 0);
+	ck_assert_uint_eq(getattr(file).mode & 07777, 04755);
+	peer.uid = 1000;
+	expect(peer_call(&peer, FUSE_FALLOCATE, file, &alloc, sizeof(alloc), NULL), 0);
+	ck_assert_uint_eq(getattr(file).mode & 07777, 0755);
+	setattr(file, (struct fuse_setattr_in){.valid = FATTR_MODE, .mode = 04755});
+	expect(peer_call(&peer, FUSE_COPY_FILE_RANGE, file, &cp, sizeof(cp), NULL), 0);
+	ck_assert_uint_eq(getattr(file).mode & 07777, 0755);
+	ck_assert_uint_eq(peer.notifications, before + 3);
 }
 END_TEST
 

@@ -23,7 +23,7 @@ struct rig {
 	atomic_uint by_thread[LOOP_THREADS_MAX];
 	atomic_bool overlapped; // two receivers at once
 	atomic_bool end_on_control;
-	int broken; // code that receive fails with at the end of the pipe
+	atomic_int broken; // code that receive fails with at the end of the pipe
 };
 
 static int receive(void *arg, struct loop_worker *w, size_t *ret_len)
@@ -38,7 +38,7 @@ static int receive(void *arg, struct loop_worker *w, size_t *ret_len)
 	if (n < 0)
 		return err == EINTR ? WERR_INTERRUPTED : WERR_IO;
 	*ret_len = (size_t)n;
-	return n == 0 ? r->broken : 0;
+	return n == 0 ? atomic_load(&r->broken) : 0;
 }
 
 static enum loop_class classify(void *arg, struct loop_worker *w, size_t len)
@@ -170,7 +170,7 @@ START_TEST(failure_of_the_channel)
 	start(&r, 3);
 	feed(&r, 'i', 1);
 	await(&r.done, 1);
-	r.broken = WERR_IO;
+	atomic_store(&r.broken, WERR_IO);
 	close(r.fds[1]);
 	r.fds[1] = -1;
 	ck_assert_int_eq(finish(&r), WERR_IO);
