@@ -16,7 +16,6 @@
 #include "crypto/secret.h"
 
 #define NONCE_POOL 64u
-#define IMAGES_PER_RECORD 64u
 #define WRITERS_MAX 8u
 #define WRITERS_FROM 8u // fewer files than this are written by one thread
 
@@ -236,9 +235,11 @@ static bool nothing_to_store(const struct node *n)
 	if (n->generation) {
 		return false;
 	}
-	return n->type == OBJECT_DIR
-		       ? table_pages(o->table) == 0
-		       : o->layout == LAYOUT_INLINE && n->attr.size == 0 && o->xattrs_len == 0;
+	if (o->xattrs_len) {
+		return false;
+	}
+	return n->type == OBJECT_DIR ? table_pages(o->table) == 0
+				     : o->layout == LAYOUT_INLINE && n->attr.size == 0;
 }
 
 // Everything that changed of one object, sealed into jobs. n->lock held.
@@ -524,6 +525,43 @@ static int write_parts(struct fs *fs, struct checkpoint *c, bool fresh)
 	return err;
 }
 
+#define RECORD_LARGE (256u * 1024)
+static int flush_large(struct fs *fs, struct record *r)
+{
+	if (r->len < RECORD_LARGE) {
+		return r->err;
+	}
+	int err = rec_append(fs, r, NULL);
+	record_reset(r);
+	return err;
+}
+
+// Host files that have to go although no table will say so any more: what is still open, and what is unlinked at the end of
+// this checkpoint (and may come back with a power cut until the next one has synced its folder).
+static int list_orphans(struct fs *fs, const struct checkpoint *c, struct record *r)
+{
+	int err = 0;
+
+	for (const struct unlink_entry *u = c->unlinks; u && err == 0; u = u->next) {
+		struct objref ref = {u->number, u->incarnation, 0};
+
+		record_orphan(r, &ref);
+		err = flush_large(fs, r);
+	}
+	pthread_mutex_lock(&fs->nodes_lock);
+	for (size_t i = 0; atomic_load(&fs->orphan_count) && i < fs->nodes_buckets; i++) {
+		for (const struct node *n = fs->nodes[i]; n; n = n->hash_next) {
+			if (atomic_load(&n->orphan)) {
+				struct objref ref = {n->number, n->incarnation, 0};
+
+				record_orphan(r, &ref);
+			}
+		}
+	}
+	pthread_mutex_unlock(&fs->nodes_lock);
+	return err ? err : flush_large(fs, r);
+}
+
 // IMAGES and CHECKPOINT: after this flush the new state can be rebuilt from the journal.
 static int describe(struct fs *fs, struct checkpoint *c)
 {
@@ -532,6 +570,7 @@ static int describe(struct fs *fs, struct checkpoint *c)
 	int err = 0;
 
 	record_init(&r);
+	err = list_orphans(fs, c, &r);
 	for (size_t i = 0; i < c->parts_len; i++) {
 		const struct part *p = &c->parts[i];
 
@@ -542,10 +581,7 @@ static int describe(struct fs *fs, struct checkpoint *c)
 			record_image(&r, p->n->number, p->n->incarnation, c->jobs[k].position,
 				     c->jobs[k].page);
 			images++;
-			if (images % IMAGES_PER_RECORD == 0) {
-				err = rec_append(fs, &r, NULL);
-				record_reset(&r);
-			}
+			err = flush_large(fs, &r);
 		}
 	}
 	record_checkpoint(&r, c->k, c->mark.sequence, c->generation, fs->root->generation, images);
@@ -572,6 +608,7 @@ static void give_back(struct fs *fs, struct node *n, uint64_t through)
 	if (hostcache_get(fs->hc, n->number, HOST_RDWR, &f)) {
 		return;
 	}
+	hostcache_dirty(fs->hc, f);
 	uint64_t end = pages_of(n->attr.size), from = o->drop_from,
 		 to = o->drop_to < end ? o->drop_to : end;
 	int err = 0;
@@ -718,6 +755,7 @@ static void complete(struct fs *fs, struct checkpoint *c)
 	for (struct unlink_entry *u = c->unlinks; u; u = u->next) {
 		hostcache_drop(fs->hc, u->number);
 		(void)!fs->host->ops->unlink_object(fs->host, u->number);
+		atomic_store(&fs->folder_new[host_folder(u->number)], 1);
 	}
 	atomic_store(&fs->last_generation, c->generation);
 	atomic_fetch_add(&fs->checkpoints, 1);
@@ -807,6 +845,23 @@ int checkpoint_run(struct fs *fs)
 		pthread_mutex_unlock(&fs->commit_lock);
 	}
 	pthread_mutex_unlock(&fs->checkpoint_lock);
+	return err;
+}
+
+int checkpoint_last(struct fs *fs)
+{
+	// The first may only finish what an earlier failure left; what it let go may still have to be unlinked.
+	int err = checkpoint_run(fs);
+
+	if (err == 0 && anything_to_do(fs)) {
+		err = checkpoint_run(fs);
+	}
+	if (err == 0) {
+		err = hostcache_sync_all(fs->hc);
+	}
+	for (unsigned i = 0; err == 0 && i < HOST_FOLDERS; i++) {
+		err = object_sync_folder(fs, i);
+	}
 	return err;
 }
 

@@ -22,7 +22,7 @@ static int split(struct fs *fs, struct record *r, struct node *n)
 	return err;
 }
 
-static void log_keys(struct record *r, struct node *n)
+void rec_keys(struct record *r, struct node *n)
 {
 	struct objref ref = node_objref(n);
 	size_t len;
@@ -45,7 +45,7 @@ int rec_new_content(struct fs *fs, struct record *r, struct node *n)
 		if (!p || !p->dirty) {
 			return WERR_INTERNAL;
 		}
-		log_keys(r, n);
+		rec_keys(r, n);
 		record_size(r, &ref, n->attr.size, LAYOUT_TREE);
 		record_page(r, &ref, 0, &p->dirty->seal, p->dirty->cipher);
 	}
@@ -225,7 +225,7 @@ int commit_log(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_bulk
 	bool keys = (mode == LOG_COMMIT || (mode == LOG_SPILL && o->guard)) && o->keys &&
 		    !o->keys_logged;
 	if (keys) {
-		log_keys(&r, n);
+		rec_keys(&r, n);
 	}
 	if (mode == LOG_COMMIT) {
 		if (o->layout == LAYOUT_INLINE && o->unlogged_content && n->type != OBJECT_DIR) {

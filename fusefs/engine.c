@@ -69,7 +69,7 @@ static int root_entry(struct fs *fs, struct node *n, const char *name, table_pla
 {
 	uint8_t bytes[ENTRY_BYTES_MAX];
 	size_t len;
-	int err = rec_entry(n, (const uint8_t *)name, strlen(name), NULL, 0, bytes, &len);
+	int err = rec_entry(n, (const uint8_t *)name, strlen(name), bytes, &len);
 
 	return err ? err : table_put(fs->root->obj->table, place, bytes, len);
 }
@@ -247,10 +247,11 @@ static int open_dirty(struct fs *fs)
 	if (err || v->readonly) {
 		return err;
 	}
-	err = checkpoint_run(fs);
+	err = image_map_place(fs);
 	if (err == 0) {
-		image_map_free(fs->images);
-		fs->images = NULL;
+		err = checkpoint_run(fs);
+	}
+	if (err == 0) {
 		err = journal_start(fs->j, fs->mount, 0, fs->root->base);
 	}
 	if (err == 0) {
@@ -313,8 +314,8 @@ int fs_close(struct fs *fs)
 
 	threads_stop(fs);
 	if (!fs->params.readonly) {
-		// Twice at most: the first may only finish what an earlier failure left.
-		err = checkpoint_run(fs);
+		node_free_orphans(fs);
+		err = checkpoint_last(fs);
 		if (err == 0 && !atomic_load(&fs->read_only)) {
 			struct vault_header *h = fs->v->h;
 

@@ -121,13 +121,15 @@ struct node {
 	uint64_t lookups; // nodes_lock
 	unsigned refs;    // nodes_lock: users, children, dirty list, look-ups (one for all)
 	bool hashed;      // nodes_lock
+	uint8_t *target;  // of a short symlink; never changes once the node can be found
+	uint16_t target_len;
 
 	struct node
 		*home; // dirty_lock: directory of the home entry (referenced); NULL: root or orphan
 	table_place place;       // dirty_lock: of the home entry
 	unsigned dirty;          // dirty_lock
 	struct node *dirty_next; // dirty_lock
-	bool orphan;             // names_lock (and lock): no name is left
+	_Atomic bool orphan; // no name is left; set under names_lock, once
 
 	pthread_rwlock_t lock;
 	struct ward_attr attr; // lock
@@ -213,6 +215,7 @@ struct fs {
 
 	_Atomic uint64_t overlay_bytes, dirty_bytes, cache_bytes;
 	_Atomic uint64_t checkpoints, refusals, fsyncs, commits, last_generation;
+	_Atomic uint64_t orphan_count; // nodes in the table that are orphans
 	_Atomic uint64_t image_count; // pages that the next checkpoint has to image, about
 	_Atomic bool read_only;
 	_Atomic bool no_space;
@@ -223,6 +226,8 @@ struct fs {
 // --- node.c: the node table, references, dirtiness ---
 int node_table_init(struct fs *fs) WARN_UNUSED;
 void node_table_free(struct fs *fs);
+// Keeps the short target of a symlink (a copy).
+int node_set_target(struct node *n, const void *target, size_t len) WARN_UNUSED;
 // A reference to the node with this number, or NULL.
 struct node *node_find(struct fs *fs, uint64_t number);
 // Finds or makes the node that a home entry describes; referenced. home is the directory whose
@@ -238,6 +243,10 @@ void node_look(struct fs *fs, struct node *n);
 void node_forget(struct fs *fs, struct node *n, uint64_t count);
 // Moves the home entry (reference counts included); home NULL makes an orphan.
 void node_set_home(struct fs *fs, struct node *n, struct node *home, table_place place);
+// The last name is gone.
+void node_make_orphan(struct fs *fs, struct node *n);
+// The end: the kernel has forgotten everything, whether it said so or not. Host files of orphans are due.
+void node_free_orphans(struct fs *fs);
 // Lists the node and its ancestors for the next checkpoint.
 void node_dirty(struct fs *fs, struct node *n, unsigned flags);
 // Frees clean loaded objects while more than the cache's share is held.
@@ -317,12 +326,14 @@ void xattr_replace(struct fs *fs, struct node *n, uint8_t *set, size_t len);
 // Appends ATTR for a node's home entry, with the attributes that the log may promise (logged size).
 void rec_attr(struct fs *fs, struct record *r, struct node *n);
 // The encoded home entry of a node for the journal and the table (attributes as the log may promise
-// them). target: of a short symlink.
-int rec_entry(struct node *n, const uint8_t *name, size_t name_len, const uint8_t *target,
-	      size_t target_len, uint8_t out[static ENTRY_BYTES_MAX], size_t *ret_len) WARN_UNUSED;
+// them).
+int rec_entry(struct node *n, const uint8_t *name, size_t name_len,
+	      uint8_t out[static ENTRY_BYTES_MAX], size_t *ret_len) WARN_UNUSED;
 // Appends the assignments of a slot that was just changed in a directory's table.
 void rec_slot(struct record *r, struct node *dir, table_place place);
 // Appends the record and, when given, reports its sequence.
+// OBJECT: the node's wrapped keys.
+void rec_keys(struct record *r, struct node *n);
 // Content that belongs to a name operation (a long symlink target): complete in the record.
 int rec_new_content(struct fs *fs, struct record *r, struct node *n) WARN_UNUSED;
 int rec_append(struct fs *fs, struct record *r, uint64_t *ret_sequence) WARN_UNUSED;
@@ -349,6 +360,8 @@ void commit_spill(struct fs *fs);
 // --- checkpoint.c ---
 // Runs one checkpoint (or finishes the unfinished one, then runs one).
 int checkpoint_run(struct fs *fs) WARN_UNUSED;
+// The clean end: everything in its place, host space given back, all of it durable.
+int checkpoint_last(struct fs *fs) WARN_UNUSED;
 void checkpoint_discard(struct fs *fs);
 void unlink_later(struct fs *fs, uint64_t number, uint64_t incarnation);
 
@@ -362,6 +375,8 @@ int engine_make_root(struct fs *fs) WARN_UNUSED;
 int replay_journal(struct fs *fs) WARN_UNUSED;
 const uint8_t *image_find(const struct image_map *m, uint64_t number, uint64_t position);
 void image_map_free(struct image_map *m);
+// Brings every image to its place, durably, and forgets them: a checkpoint that was cut short while overwriting is finished.
+int image_map_place(struct fs *fs) WARN_UNUSED;
 void replay_object_free(struct replay_object *ro);
 
 // --- committer.c: threads, tickets, waiting for space ---

@@ -119,6 +119,8 @@ void hostcache_dirty(struct hostcache *c, struct host_file *f);
 // datasync, and on success clears the mark unless hostcache_dirty was called meanwhile. A failure
 // keeps the mark; the caller rewrites and tries again.
 int hostcache_sync(struct hostcache *c, struct host_file *f) WARN_UNUSED;
+// datasyncs every handle that is marked and not borrowed (the clean end: nobody else is there).
+int hostcache_sync_all(struct hostcache *c) WARN_UNUSED;
 // Closes the cached handle of an object, if any (it is about to be unlinked). Waits for borrowers.
 void hostcache_drop(struct hostcache *c, uint64_t number);
 // Handles now open, and those of them that are marked: for tests and status.

@@ -274,8 +274,12 @@ static int make_locked(struct fs *fs, struct node *dir, const char *name,
 	if (make->type == OBJECT_SYMLINK) {
 		n->attr.size = target_len;
 	}
-	err = rec_entry(n, (const uint8_t *)name, strlen(name), (const uint8_t *)make->target,
-			long_target ? 0 : target_len, bytes, &len);
+	if (!long_target) {
+		err = node_set_target(n, make->target, target_len);
+	}
+	if (err == 0) {
+		err = rec_entry(n, (const uint8_t *)name, strlen(name), bytes, &len);
+	}
 	if (err == 0) {
 		err = dir_insert(dir, bytes, len, &place);
 	}
@@ -300,7 +304,7 @@ static int make_locked(struct fs *fs, struct node *dir, const char *name,
 	if (err) { // nothing was promised: take it back
 		(void)!table_put(dir->obj->table, place, NULL, 0);
 		dir->attr.nlink -= make->type == OBJECT_DIR ? 1 : 0;
-		n->orphan = true;
+		node_make_orphan(fs, n);
 		node_set_home(fs, n, NULL, 0);
 		node_put(fs, n);
 		return err;
@@ -358,7 +362,7 @@ int node_unname(struct fs *fs, struct record *r, struct node *n, bool link)
 	n->unlogged_attr = true;
 	bool last = n->attr.nlink == 0;
 	if (last) {
-		n->orphan = true;
+		node_make_orphan(fs, n);
 	}
 	node_dirty(fs, n, DIRTY_ATTR);
 	pthread_rwlock_unlock(&n->lock);
@@ -466,47 +470,19 @@ int fs_rmdir(struct fs *fs, uint64_t parent, const char *name)
 	return remove_name(fs, parent, name, true);
 }
 
-// A short target stands in the home entry.
-static int entry_target(struct fs *fs, struct node *n, char *buf, bool *ret_done)
-{
-	struct entry e;
-	bool exclusive;
-
-	pthread_mutex_lock(&fs->dirty_lock);
-	struct node *home = n->home;
-	table_place place = n->place;
-	if (home) {
-		node_ref(fs, home);
-	}
-	pthread_mutex_unlock(&fs->dirty_lock);
-	*ret_done = false;
-	if (!home) {
-		return WERR_STALE; // removed: its entry is gone
-	}
-	int err = node_lock_read(fs, home, &exclusive);
-	if (err == 0) {
-		err = table_get(home->obj->table, place, &e);
-		if (err == 0 && e.number == n->number && e.target_len) {
-			memcpy(buf, e.target, e.target_len);
-			buf[e.target_len] = '\0';
-			*ret_done = true;
-		}
-		node_unlock(home);
-	}
-	node_put(fs, home);
-	return err;
-}
-
 int fs_readlink(struct fs *fs, uint64_t ino, char *buf)
 {
 	struct node *n = node_find(fs, ino);
-	bool exclusive, done = false;
+	bool exclusive;
 
 	if (!n) {
 		return WERR_STALE;
 	}
-	int err = n->type == OBJECT_SYMLINK ? entry_target(fs, n, buf, &done) : WERR_INVALID;
-	if (err == 0 && !done) {
+	int err = n->type == OBJECT_SYMLINK ? 0 : WERR_INVALID;
+	if (err == 0 && n->target) {
+		memcpy(buf, n->target, n->target_len);
+		buf[n->target_len] = '\0';
+	} else if (err == 0) {
 		err = node_lock_read(fs, n, &exclusive);
 		if (err == 0) {
 			size_t size = (size_t)n->attr.size;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto/secret.h"
+
 static size_t bucket_of(const struct fs *fs, uint64_t number)
 {
 	// Numbers are random; the low bits are as good as any. Root and links are 1 and 2.
@@ -21,6 +23,10 @@ int node_table_init(struct fs *fs)
 static void free_node(struct fs *fs, struct node *n)
 {
 	object_free(fs, n->obj);
+	if (n->target) {
+		secret_wipe(n->target, n->target_len);
+		free(n->target);
+	}
 	pthread_rwlock_destroy(&n->lock);
 	free(n);
 }
@@ -102,6 +108,20 @@ static struct node *make_node(uint64_t number, uint64_t incarnation, uint8_t typ
 	return n;
 }
 
+int node_set_target(struct node *n, const void *target, size_t len)
+{
+	if (len == 0) {
+		return 0;
+	}
+	n->target = malloc(len);
+	if (!n->target) {
+		return WERR_NOMEM;
+	}
+	memcpy(n->target, target, len);
+	n->target_len = (uint16_t)len;
+	return 0;
+}
+
 static void insert_locked(struct fs *fs, struct node *n)
 {
 	if (fs->nodes_count >= fs->nodes_buckets) {
@@ -156,6 +176,10 @@ int node_from_entry(struct fs *fs, const struct entry *e, struct node *home, tab
 		n->refs++;
 	} else {
 		n = make_node(e->number, e->incarnation, e->type);
+		if (n && node_set_target(n, e->target, e->target_len)) {
+			free_node(fs, n);
+			n = NULL;
+		}
 		if (!n) {
 			pthread_mutex_unlock(&fs->nodes_lock);
 			return WERR_NOMEM;
@@ -203,6 +227,11 @@ static void unhash_locked(struct fs *fs, struct node *n)
 	}
 }
 
+static bool has_host_file(const struct node *n)
+{
+	return n->base || n->generation || (n->obj && n->obj->on_host);
+}
+
 void node_put(struct fs *fs, struct node *n)
 {
 	while (n) {
@@ -215,7 +244,10 @@ void node_put(struct fs *fs, struct node *n)
 		pthread_mutex_unlock(&fs->nodes_lock);
 
 		struct node *home = n->home;
-		if (n->orphan && (n->base || n->generation || (n->obj && n->obj->on_host))) {
+		if (n->orphan) {
+			atomic_fetch_sub(&fs->orphan_count, 1);
+		}
+		if (n->orphan && has_host_file(n)) {
 			unlink_later(fs, n->number, n->incarnation);
 		}
 		free_node(fs, n);
@@ -256,6 +288,29 @@ void node_set_home(struct fs *fs, struct node *n, struct node *home, table_place
 	n->place = place;
 	pthread_mutex_unlock(&fs->dirty_lock);
 	node_put(fs, old);
+}
+
+void node_make_orphan(struct fs *fs, struct node *n)
+{
+	if (!atomic_exchange(&n->orphan, true)) {
+		atomic_fetch_add(&fs->orphan_count, 1);
+	}
+}
+
+void node_free_orphans(struct fs *fs)
+{
+	// No lock: the engine's threads have ended, and nobody calls any more.
+	for (size_t i = 0; i < fs->nodes_buckets; i++) {
+		for (struct node *n = fs->nodes[i]; n; n = n->hash_next) {
+			if (atomic_load(&n->orphan) && has_host_file(n)) {
+				unlink_later(fs, n->number, n->incarnation);
+				n->base = n->generation = 0; // once
+				if (n->obj) {
+					n->obj->on_host = false;
+				}
+			}
+		}
+	}
 }
 
 void node_dirty(struct fs *fs, struct node *n, unsigned flags)

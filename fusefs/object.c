@@ -6,7 +6,7 @@
 #include <string.h>
 #include <syslog.h>
 
-#include "crypto/rng.h"
+#include "crypto/cursor.h"
 #include "crypto/secret.h"
 #include "crypto/xattr_codec.h"
 
@@ -61,6 +61,44 @@ int object_read_raw(struct fs *fs, uint64_t number, uint64_t position, size_t pa
 	return err;
 }
 
+// Pages without a header, or this very object's header from a checkpoint that did not complete: left by a crash.
+static bool is_own_leftover(const struct node *n, const uint8_t prefix[static OBJECT_PREFIX_BYTES])
+{
+	static const uint8_t none[OBJECT_PREFIX_BYTES];
+
+	return memcmp(prefix, none, sizeof none) == 0 ||
+	       (le64_get(prefix + 16) == n->number && le64_get(prefix + 24) == n->incarnation);
+}
+
+// The host name of a new object is taken. Numbers are 62 random bits: what stands there was left by a crash (nothing refers to
+// it, the file is used again), or somebody put it there (moved aside, never deleted).
+static int take_over(struct fs *fs, const struct node *n, struct host_file **ret)
+{
+	uint64_t number = n->number;
+	uint8_t prefix[OBJECT_PREFIX_BYTES];
+	int err = hostcache_get(fs->hc, number, HOST_RDWR, ret);
+
+	if (err == 0) {
+		err = host_pread(*ret, prefix, sizeof prefix, 0, NULL);
+		if (err == 0 && is_own_leftover(n, prefix)) {
+			err = fs->host->ops->truncate(*ret, 0);
+			if (err) {
+				hostcache_put(fs->hc, *ret);
+			}
+			return err;
+		}
+		hostcache_put(fs->hc, *ret);
+		hostcache_drop(fs->hc, number);
+	} else if (err != WERR_DAMAGED) {
+		return err;
+	}
+	fs_log(fs, LOG_WARNING, "object %016llx: its host name was taken; moved aside",
+	       (unsigned long long)number);
+	err = fs->host->ops->set_aside(fs->host, number);
+	return err ? err
+		   : hostcache_get(fs->hc, number, HOST_RDWR | HOST_CREATE | HOST_EXCL, ret);
+}
+
 int object_write_raw(struct fs *fs, struct node *n, uint64_t position, const uint8_t *buf,
 		     size_t pages)
 {
@@ -71,14 +109,8 @@ int object_write_raw(struct fs *fs, struct node *n, uint64_t position, const uin
 		flags |= HOST_EXCL;
 	}
 	int err = hostcache_get(fs->hc, n->number, flags, &f);
-	if (err == WERR_EXISTS || (err == WERR_DAMAGED && !n->obj->on_host)) {
-		// Numbers are 62 random bits: what stands there is junk, or was put there.
-		fs_log(fs, LOG_WARNING, "object %016llx: its host name was taken; moved aside",
-		       (unsigned long long)n->number);
-		err = fs->host->ops->set_aside(fs->host, n->number);
-		if (err == 0) {
-			err = hostcache_get(fs->hc, n->number, flags, &f);
-		}
+	if (!n->obj->on_host && (err == WERR_EXISTS || err == WERR_DAMAGED)) {
+		err = take_over(fs, n, &f);
 	}
 	if (err) {
 		return err;

@@ -290,6 +290,36 @@ int hostcache_sync(struct hostcache *c, struct host_file *f)
 	return 0;
 }
 
+int hostcache_sync_all(struct hostcache *c)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&c->lock);
+	for (unsigned b = 0; b <= c->mask && !rc; b++) {
+		struct entry *e = c->table[b];
+
+		while (e && !rc) {
+			if (!e->dirty || e->opening || e->refs) {
+				e = e->chain;
+				continue;
+			}
+			uint64_t number = e->number;
+			struct host_file *f;
+
+			pthread_mutex_unlock(&c->lock);
+			rc = hostcache_get(c, number, HOST_RDWR, &f);
+			if (!rc) {
+				rc = hostcache_sync(c, f);
+				hostcache_put(c, f);
+			}
+			pthread_mutex_lock(&c->lock);
+			e = c->table[b]; // the chain may have changed
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+	return rc;
+}
+
 // An entry of this number, detached ones included.
 static struct entry *find_any(const struct hostcache *c, uint64_t number)
 {

@@ -32,16 +32,16 @@ void rec_attr(struct fs *fs, struct record *r, struct node *n)
 	}
 }
 
-int rec_entry(struct node *n, const uint8_t *name, size_t name_len, const uint8_t *target,
-	      size_t target_len, uint8_t out[static ENTRY_BYTES_MAX], size_t *ret_len)
+int rec_entry(struct node *n, const uint8_t *name, size_t name_len,
+	      uint8_t out[static ENTRY_BYTES_MAX], size_t *ret_len)
 {
 	struct entry e = {
 		.kind = ENTRY_HOME,
 		.type = n->type,
 		.name_len = (uint8_t)name_len,
 		.name = name,
-		.target = target,
-		.target_len = (uint16_t)target_len,
+		.target = n->target,
+		.target_len = n->target_len,
 		.number = n->number,
 		.incarnation = n->incarnation,
 		.attr = logged_attr(n),

@@ -44,7 +44,7 @@ static int entry_for(const struct side *what, const struct side *where, uint8_t 
 	e.name = (const uint8_t *)where->name;
 	e.name_len = (uint8_t)strlen(where->name);
 	if (e.kind == ENTRY_HOME) {
-		return rec_entry(what->n, e.name, e.name_len, e.target, e.target_len, out, ret_len);
+		return rec_entry(what->n, e.name, e.name_len, out, ret_len);
 	}
 	return entry_encode(&e, out, ENTRY_BYTES_MAX, ret_len);
 }
@@ -154,6 +154,9 @@ static int rename_over(struct fs *fs, struct side *from, struct side *to, unsign
 	bool is_dir = from->n->type == OBJECT_DIR;
 	if (is_dir && is_ancestor(fs, from->n, to->dir)) {
 		return WERR_INVALID;
+	}
+	if (to->exists && (to->n == from->dir || is_ancestor(fs, to->n, from->dir))) {
+		return from->n->type == OBJECT_DIR ? WERR_NOTEMPTY : WERR_ISDIR; // what is moved is in it
 	}
 	err = to->exists ? check_target(fs, from, to) : 0;
 	if (err) {
@@ -367,7 +370,7 @@ static int link_entry(const struct node *n, const uint8_t *name, size_t name_len
 // Directories are locked.
 static int move_home(struct fs *fs, struct record *r, struct node *n, struct node *home)
 {
-	uint8_t bytes[ENTRY_BYTES_MAX], target[ENTRY_TARGET_MAX];
+	uint8_t bytes[ENTRY_BYTES_MAX];
 	char hex[17];
 	size_t len;
 	struct entry e;
@@ -378,13 +381,11 @@ static int move_home(struct fs *fs, struct record *r, struct node *n, struct nod
 		return err;
 	}
 	uint8_t name[ENTRY_NAME_MAX];
-	size_t name_len = e.name_len, target_len = e.target_len;
+	size_t name_len = e.name_len;
+
 	memcpy(name, e.name, name_len);
-	if (target_len) {
-		memcpy(target, e.target, target_len);
-	}
 	links_name(n->number, hex);
-	err = rec_entry(n, (const uint8_t *)hex, 16, target, target_len, bytes, &len);
+	err = rec_entry(n, (const uint8_t *)hex, 16, bytes, &len);
 	if (err == 0) {
 		err = dir_insert(fs->links, bytes, len, &place);
 	}

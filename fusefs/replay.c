@@ -54,6 +54,40 @@ void image_map_free(struct image_map *m)
 	free(m);
 }
 
+int image_map_place(struct fs *fs)
+{
+	int err = 0;
+
+	for (size_t b = 0; fs->images && b < MAP_BUCKETS; b++) {
+		// Oldest last in the chain: where a set was written twice both forms are the same state, the newest wins.
+		for (const struct image *i = fs->images->buckets[b]; i && err == 0; i = i->next) {
+			struct host_file *f;
+
+			if (image_find(fs->images, i->number, i->position) != i->page) {
+				continue;
+			}
+			err = hostcache_get(fs->hc, i->number, HOST_RDWR, &f);
+			if (err == WERR_NOTFOUND || err == WERR_DAMAGED) {
+				err = 0; // refused when something needs it
+				continue;
+			}
+			if (err == 0) {
+				hostcache_dirty(fs->hc, f);
+				err = host_pwrite(f, i->page, WARD_PAGE, i->position * WARD_PAGE);
+				hostcache_put(fs->hc, f);
+			}
+		}
+	}
+	if (err == 0) {
+		err = hostcache_sync_all(fs->hc);
+	}
+	if (err == 0) {
+		image_map_free(fs->images);
+		fs->images = NULL;
+	}
+	return err;
+}
+
 static int image_add(struct image_map *m, const struct assignment *a)
 {
 	struct image *i = malloc(sizeof *i);
@@ -316,6 +350,7 @@ static int replay_entry_node(struct replay *rp, const struct entry *e, struct to
 		if (err == 0) {
 			n->attr = e->attr;
 			n->base = n->generation = e->generation;
+			err = node_set_target(n, e->target, e->target_len);
 		}
 	}
 	if (err) {
@@ -632,6 +667,27 @@ static int apply_content(struct replay *rp, const struct assignment *a)
 	}
 }
 
+// Removed, but perhaps still on the host: unless the log gives it a name (a node of it is then in memory), it has to go.
+static int apply_orphan(struct replay *rp, const struct assignment *a)
+{
+	struct node *n = node_find(rp->fs, a->ref.number);
+	struct touched *t;
+
+	if (n) {
+		node_put(rp->fs, n);
+		return 0;
+	}
+	// An object without any entry: a node of unknown type that only carries the number.
+	int err = node_new(rp->fs, a->ref.number, a->ref.incarnation, OBJECT_FILE, &n);
+	if (err == 0) {
+		err = touch(rp, n, &t);
+	}
+	if (err == 0) {
+		t->unnamed = t->home_known = true;
+	}
+	return err;
+}
+
 static int apply(struct replay *rp, const struct payload *p)
 {
 	struct assignment a;
@@ -651,8 +707,10 @@ static int apply(struct replay *rp, const struct payload *p)
 		case REC_IMAGE:
 		case REC_CHECKPOINT:
 		case REC_MOUNT:
-		case REC_ORPHAN:
 		case REC_FREED:
+			break;
+		case REC_ORPHAN:
+			err = apply_orphan(rp, &a);
 			break;
 		default:
 			err = apply_content(rp, &a);
@@ -859,8 +917,8 @@ static int finish_node(struct replay *rp, struct touched *t)
 		return 0;
 	}
 	if (t->unnamed || !n->home) {
-		n->orphan = true;
-		unlink_later(fs, n->number, n->incarnation);
+		node_make_orphan(fs, n); // its host file goes when the node does
+		n->generation = n->generation ? n->generation : 1;
 		return 0;
 	}
 	err = replay_load(rp, n);
@@ -880,6 +938,11 @@ static int finish_node(struct replay *rp, struct touched *t)
 		err = finish_content(rp, n);
 	} else {
 		n->obj->guard = TREE_PAGES_MAX;
+	}
+	if (err == 0 && n->base == 0 && n->type != OBJECT_DIR && n->obj->layout == LAYOUT_INLINE &&
+	    n->attr.size == 0 && n->obj->xattrs_len == 0 && host_file_exists(fs, n->number)) {
+		n->obj->on_host = false; // what was written into it was never committed
+		unlink_later(fs, n->number, n->incarnation);
 	}
 	n->attr.flags &= ~(uint64_t)ATTR_HAS_XATTRS;
 	if (n->obj->xattrs_len) {

@@ -104,6 +104,24 @@ static int place_deferred(struct fs *fs, struct node *n)
 	return err;
 }
 
+// Before a host file comes into being the log knows the object's keys: after a crash the replay finds the file and gives it back,
+// whatever became of its content.
+static int announce_host_file(struct fs *fs, struct node *n)
+{
+	struct object *o = n->obj;
+
+	if (o->on_host || o->keys_logged || n->orphan || fs->replaying) {
+		return 0;
+	}
+	RECORD_AUTO struct record r;
+	record_init(&r);
+	rec_attr(fs, &r, n);
+	rec_keys(&r, n);
+	int err = rec_append(fs, &r, NULL);
+	o->keys_logged = err == 0;
+	return err;
+}
+
 // Pages that no durable statement refers to: sealed into a buffer, written to their places in runs.
 static int write_in_place(struct fs *fs, struct node *n, uint64_t index, size_t pages,
 			  const uint8_t *nonces, const uint8_t *plain)
@@ -113,7 +131,11 @@ static int write_in_place(struct fs *fs, struct node *n, uint64_t index, size_t 
 	const struct gcm_key *key = object_keys_data(o->keys, generation);
 	struct seal seals[CHUNK_PAGES];
 	uint8_t *cipher = malloc(pages * WARD_PAGE);
-	int err = cipher ? place_deferred(fs, n) : WERR_NOMEM;
+	int err = cipher ? announce_host_file(fs, n) : WERR_NOMEM;
+
+	if (err == 0) {
+		err = place_deferred(fs, n);
+	}
 
 	for (size_t i = 0; err == 0 && i < pages; i++) {
 		err = seal_page(key, generation, 0, index + i, nonces + i * GCM_NONCE_BYTES,

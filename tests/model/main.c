@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random operations on the engine and on a plain model, with remounts, kills and power cuts.
 //
-//   model [--seed N] [--ops N] [--live]
+//   model [--seed N] [--ops N] [--live] [--calm]
 //
 // Without --seed: the seeds that once found something, then random ones, each printed, until N
 // operations (WARDFS_MODEL_OPS, or 100,000) are done. --live prints each operation.
@@ -37,6 +37,8 @@ static const struct weight {
 	{epoch_cut, 4},
 };
 
+static int calm;
+
 static void one_operation(struct model *m)
 {
 	static unsigned total;
@@ -51,10 +53,12 @@ static void one_operation(struct model *m)
 	while (dice >= weights[i].weight)
 		dice -= weights[i++].weight;
 	m->seq++;
+	if (calm && (weights[i].op == epoch_kill || weights[i].op == epoch_cut))
+		return;
 	weights[i].op(m);
 	if (m->dark || world_dark(m->world))
 		epoch_cut(m);
-	else if (prng_below(&m->rng, 500) == 0)
+	else if (!calm && prng_below(&m->rng, 500) == 0)
 		world_arm(m->world, prng_range(&m->rng, 1, 80));
 }
 
@@ -135,12 +139,14 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--live") == 0) {
 			trace_live(1);
+		} else if (strcmp(argv[i], "--calm") == 0) {
+			calm = 1;
 		} else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
 			seed = strtoull(argv[++i], NULL, 10);
 		} else if (strcmp(argv[i], "--ops") == 0 && i + 1 < argc) {
 			ops = strtoull(argv[++i], NULL, 10);
 		} else {
-			fprintf(stderr, "usage: model [--seed N] [--ops N] [--live]\n");
+			fprintf(stderr, "usage: model [--seed N] [--ops N] [--live] [--calm]\n");
 			return 2;
 		}
 	}

@@ -67,6 +67,23 @@ void model_touch(struct shape_node *node);
 // The engine says that everything is durable.
 void model_all_durable(struct model *m);
 
+// Operations with everything given; the op_* ones below choose.
+// node: a new one with number 0 that shows what is made; becomes the model's.
+void do_make(struct model *m, struct shape_node *dir, const char *name, const struct fs_make *make,
+	     struct shape_node *node);
+void do_unlink(struct model *m, struct shape_node *dir, const char *name);
+void do_rmdir(struct model *m, struct shape_node *dir, const char *name);
+void do_link(struct model *m, struct shape_node *node, struct shape_node *dir, const char *name);
+void do_rename(struct model *m, struct shape_node *from, const char *name, struct shape_node *to,
+	       const char *new_name, unsigned rename_flags);
+void do_forget(struct model *m, struct shape_node *node, uint64_t count);
+void do_write(struct model *m, struct shape_node *node, uint64_t off, size_t len, int kill);
+void do_truncate(struct model *m, struct shape_node *node, uint64_t to);
+void do_fallocate(struct model *m, struct shape_node *node, int mode, uint64_t off, uint64_t len);
+void do_fsync(struct model *m, struct shape_node *node, int data_only);
+void do_setattr(struct model *m, struct shape_node *node, const struct fs_setattr *set);
+void do_setxattr(struct model *m, struct shape_node *node, unsigned i, size_t len, int flags);
+
 void op_make(struct model *m);
 void op_unlink(struct model *m);
 void op_rmdir(struct model *m);

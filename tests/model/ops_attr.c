@@ -46,39 +46,48 @@ static int same_time(const struct ward_time *a, const struct ward_time *b)
 
 void op_setattr(struct model *m)
 {
-	struct fs_stat st;
 	struct shape_node *node = model_pick(m, ALL_TYPES, 1);
+	struct fs_setattr set = {0};
 
 	if (!node)
 		return;
-	struct shape_owner owner = *shape_owner(node);
-	struct fs_setattr set = {0};
-
 	if (prng_chance(&m->rng, 60)) {
 		set.valid |= FS_SET_MODE;
-		owner.mode = set.mode = (uint32_t)prng_below(&m->rng, 010000);
+		set.mode = (uint32_t)prng_below(&m->rng, 010000);
 	}
 	if (prng_chance(&m->rng, 30)) {
 		set.valid |= FS_SET_UID;
-		owner.uid = set.uid = (uint32_t)prng_next(&m->rng) >> 1;
+		set.uid = (uint32_t)prng_next(&m->rng) >> 1;
 	}
 	if (prng_chance(&m->rng, 30)) {
 		set.valid |= FS_SET_GID;
-		owner.gid = set.gid = (uint32_t)prng_below(&m->rng, 5);
+		set.gid = (uint32_t)prng_below(&m->rng, 5);
 	}
 	choose_times(m, &set);
+	do_setattr(m, node, &set);
+}
+
+// Mode, owner and times.
+void do_setattr(struct model *m, struct shape_node *node, const struct fs_setattr *set)
+{
+	struct fs_stat st;
+	struct shape_owner owner = *shape_owner(node);
+
+	owner.mode = set->valid & FS_SET_MODE ? set->mode : owner.mode;
+	owner.uid = set->valid & FS_SET_UID ? set->uid : owner.uid;
+	owner.gid = set->valid & FS_SET_GID ? set->gid : owner.gid;
 	trace_op("%lu setattr %016lx valid %x mode %o uid %u gid %u", m->seq,
-		 (unsigned long)node->ino, set.valid, set.mode, set.uid, set.gid);
-	if (!model_success(m, fs_setattr(m->fs, node->ino, &set, &st)))
+		 (unsigned long)node->ino, set->valid, set->mode, set->uid, set->gid);
+	if (!model_success(m, fs_setattr(m->fs, node->ino, set, &st)))
 		return;
 	model_touch(node);
 	shape_set_owner(node, m->seq, owner.mode, owner.uid, owner.gid);
 	if (m->dark)
 		return;
 	model_check_stat(m, node, &st);
-	TRACE_CHECK(!(set.valid & FS_SET_MTIME) || same_time(&st.attr.mtime, &set.mtime),
+	TRACE_CHECK(!(set->valid & FS_SET_MTIME) || same_time(&st.attr.mtime, &set->mtime),
 		    "the time of the last change was not set");
-	TRACE_CHECK(!(set.valid & FS_SET_ATIME) || same_time(&st.attr.atime, &set.atime),
+	TRACE_CHECK(!(set->valid & FS_SET_ATIME) || same_time(&st.attr.atime, &set->atime),
 		    "the time of the last access was not set");
 }
 
@@ -97,18 +106,10 @@ static size_t choose_value_length(struct model *m)
 	return prng_range(&m->rng, 1, 64000);
 }
 
-void op_setxattr(struct model *m)
+void do_setxattr(struct model *m, struct shape_node *node, unsigned i, size_t len, int flags)
 {
 	static const int none[] = {0}, exists[] = {WERR_EXISTS, 0}, missing[] = {WERR_NODATA, 0},
 			 full[] = {WERR_NOSPACE, WERR_TOOBIG, WERR_LIMIT, 0};
-	static const int flag_choice[] = {0, 0, 0, XATTR_CREATE, XATTR_REPLACE};
-	struct shape_node *node = model_pick(m, FILES_AND_DIRS, 1);
-
-	if (!node)
-		return;
-	unsigned i = (unsigned)prng_below(&m->rng, SHAPE_XATTRS);
-	size_t len = choose_value_length(m);
-	int flags = flag_choice[prng_below(&m->rng, 5)];
 	struct shape_xset next = *shape_xset(node);
 	const int *expected = none;
 
@@ -132,6 +133,16 @@ void op_setxattr(struct model *m)
 	model_touch(node);
 	next.seq = m->seq;
 	*shape_new_xset(node, m->seq) = next;
+}
+
+void op_setxattr(struct model *m)
+{
+	static const int flag_choice[] = {0, 0, 0, XATTR_CREATE, XATTR_REPLACE};
+	struct shape_node *node = model_pick(m, FILES_AND_DIRS, 1);
+
+	if (node)
+		do_setxattr(m, node, (unsigned)prng_below(&m->rng, SHAPE_XATTRS),
+			    choose_value_length(m), flag_choice[prng_below(&m->rng, 5)]);
 }
 
 void op_removexattr(struct model *m)
@@ -216,7 +227,7 @@ void op_listxattr(struct model *m)
 void op_readlink(struct model *m)
 {
 	char target[FS_TARGET_MAX + 1];
-	struct shape_node *node = model_pick(m, 1u << OBJECT_SYMLINK, 1);
+	struct shape_node *node = model_pick(m, 1u << OBJECT_SYMLINK, 0);
 
 	if (!node)
 		return;

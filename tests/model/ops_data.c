@@ -91,6 +91,11 @@ void op_write(struct model *m)
 
 	if (content_pages(&node->content) > FILE_PAGES_MAX)
 		off = prng_below(&m->rng, 100 * 4096);
+	do_write(m, node, off, len, kill);
+}
+
+void do_write(struct model *m, struct shape_node *node, uint64_t off, size_t len, int kill)
+{
 	prng_fill(&m->rng, m->buf, len);
 	if (prng_chance(&m->rng, 3))
 		memset(m->buf, 0, len);
@@ -131,7 +136,6 @@ void op_read(struct model *m)
 
 void op_truncate(struct model *m)
 {
-	struct fs_stat st;
 	struct shape_node *node = model_pick(m, FILES, 1);
 
 	if (!node)
@@ -151,9 +155,16 @@ void op_truncate(struct model *m)
 	shape_count_pages(&m->shape);
 	if (m->shape.pages > ALL_PAGES_MAX || content_pages(&node->content) > FILE_PAGES_MAX)
 		to = prng_below(&m->rng, 5000);
+	do_truncate(m, node, to);
+}
+
+void do_truncate(struct model *m, struct shape_node *node, uint64_t to)
+{
+	struct fs_stat st;
 	struct fs_setattr set = {.valid = FS_SET_SIZE, .size = to};
 
-	trace_op("%lu truncate %016lx from %lu to %lu", m->seq, number(node), size, to);
+	trace_op("%lu truncate %016lx from %lu to %lu", m->seq, number(node),
+		 content_size(&node->content), to);
 	if (!model_success(m, fs_setattr(m->fs, node->ino, &set, &st)))
 		return;
 	model_touch(node);
@@ -195,6 +206,7 @@ void op_copy(struct model *m)
 	model_touch(out);
 	content_read(&in->content, in_off, copied, m->buf);
 	content_write(&out->content, m->seq, out_off, copied, m->buf);
+	kill_privileges(m, out);
 }
 
 struct parked {
@@ -211,13 +223,16 @@ static void fsync_done(void *arg, int err)
 
 void op_fsync(struct model *m)
 {
-	struct parked p = {0};
-	struct fs_stat st;
 	struct shape_node *node = model_pick(m, FILES | 1u << OBJECT_DIR, 0);
 
-	if (!node)
-		return;
-	int data_only = node->type == OBJECT_FILE && prng_chance(&m->rng, 30);
+	if (node)
+		do_fsync(m, node, node->type == OBJECT_FILE && prng_chance(&m->rng, 30));
+}
+
+void do_fsync(struct model *m, struct shape_node *node, int data_only)
+{
+	struct parked p = {0};
+	struct fs_stat st;
 
 	trace_op("%lu %s %016lx (size %lu)", m->seq, data_only ? "fdatasync" : "fsync",
 		 number(node), content_size(&node->content));

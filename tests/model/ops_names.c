@@ -84,9 +84,7 @@ static void made(struct model *m, struct shape_node *dir, const char *name, stru
 
 void op_make(struct model *m)
 {
-	static const int exists[] = {WERR_EXISTS, 0}, none[] = {0};
 	char name[FS_NAME_MAX + 1];
-	struct fs_stat st;
 	struct shape_node *dir = model_pick(m, DIRS, 0);
 
 	if (!dir)
@@ -110,10 +108,19 @@ void op_make(struct model *m)
 		make.target = node->target = choose_target(m);
 	if (prng_chance(&m->rng, 4))
 		choose_first_xattrs(m, node, &make, m->buf);
-	trace_op("%lu make type %u %s in %016lx%s", m->seq, make.type, trace_name(name),
-		 number(dir), make.xattrs ? " with attributes" : "");
+	do_make(m, dir, name, &make, node);
+}
+
+void do_make(struct model *m, struct shape_node *dir, const char *name, const struct fs_make *make,
+	     struct shape_node *node)
+{
+	static const int exists[] = {WERR_EXISTS, 0}, none[] = {0};
+	struct fs_stat st;
+
+	trace_op("%lu make type %u %s in %016lx%s", m->seq, make->type, trace_name(name),
+		 number(dir), make->xattrs ? " with attributes" : "");
 	int there = shape_find(dir, name) != NULL;
-	int err = fs_make(m->fs, dir->ino, name, &make, &st);
+	int err = fs_make(m->fs, dir->ino, name, make, &st);
 
 	if (model_answer(m, err, there ? exists : none))
 		made(m, dir, name, node, &st);
@@ -135,15 +142,9 @@ static void removed(struct model *m, struct shape_node *dir, const char *name)
 	stream_changed(m, dir, name);
 }
 
-void op_unlink(struct model *m)
+void do_unlink(struct model *m, struct shape_node *dir, const char *name)
 {
 	static const int none[] = {0}, missing[] = {WERR_NOTFOUND, 0}, is_dir[] = {WERR_ISDIR, 0};
-	char name[FS_NAME_MAX + 1];
-	struct shape_node *dir = model_pick(m, DIRS, 0);
-
-	if (!dir)
-		return;
-	model_choose_name(m, dir, 92, name);
 	const struct shape_entry *entry = shape_find(dir, name);
 	const int *expected = !entry ? missing : entry->node->type == OBJECT_DIR ? is_dir : none;
 
@@ -152,24 +153,22 @@ void op_unlink(struct model *m)
 		removed(m, dir, name);
 }
 
-void op_rmdir(struct model *m)
+void op_unlink(struct model *m)
 {
-	static const int none[] = {0}, missing[] = {WERR_NOTFOUND, 0}, not_dir[] = {WERR_NOTDIR, 0},
-			 full[] = {WERR_NOTEMPTY, 0};
 	char name[FS_NAME_MAX + 1];
-	const int *expected = none;
 	struct shape_node *dir = model_pick(m, DIRS, 0);
 
 	if (!dir)
 		return;
 	model_choose_name(m, dir, 92, name);
-	// Most tries would meet a file or a full directory: look for an empty one.
-	for (size_t i = 0; i < dir->n_entries && prng_chance(&m->rng, 90); i++) {
-		const struct shape_entry *e = &dir->entries[i];
+	do_unlink(m, dir, name);
+}
 
-		if (e->node->type == OBJECT_DIR && e->node->n_entries == 0)
-			memcpy(name, e->name, strlen(e->name) + 1);
-	}
+void do_rmdir(struct model *m, struct shape_node *dir, const char *name)
+{
+	static const int none[] = {0}, missing[] = {WERR_NOTFOUND, 0}, not_dir[] = {WERR_NOTDIR, 0},
+			 full[] = {WERR_NOTEMPTY, 0};
+	const int *expected = none;
 	const struct shape_entry *entry = shape_find(dir, name);
 
 	if (!entry)
@@ -183,20 +182,32 @@ void op_rmdir(struct model *m)
 		removed(m, dir, name);
 }
 
-void op_link(struct model *m)
+void op_rmdir(struct model *m)
 {
-	static const int none[] = {0}, exists[] = {WERR_EXISTS, 0};
 	char name[FS_NAME_MAX + 1];
-	struct fs_stat st;
-	struct shape_node *node = model_pick(m, NOT_DIRS, 0);
 	struct shape_node *dir = model_pick(m, DIRS, 0);
 
-	if (!node || !dir)
+	if (!dir)
 		return;
-	model_choose_name(m, dir, 5, name);
+	model_choose_name(m, dir, 92, name);
+	// Most tries would meet a file or a full directory: look for an empty one.
+	for (size_t i = 0; i < dir->n_entries && prng_chance(&m->rng, 90); i++) {
+		const struct shape_entry *e = &dir->entries[i];
+
+		if (e->node->type == OBJECT_DIR && e->node->n_entries == 0)
+			memcpy(name, e->name, strlen(e->name) + 1);
+	}
+	do_rmdir(m, dir, name);
+}
+
+void do_link(struct model *m, struct shape_node *node, struct shape_node *dir, const char *name)
+{
+	static const int none[] = {0}, exists[] = {WERR_EXISTS, 0};
+	struct fs_stat st;
+	int there = shape_find(dir, name) != NULL;
+
 	trace_op("%lu link %016lx as %s in %016lx", m->seq, number(node), trace_name(name),
 		 number(dir));
-	int there = shape_find(dir, name) != NULL;
 	int err = fs_link(m->fs, node->ino, dir->ino, name, &st);
 
 	if (!model_answer(m, err, there ? exists : none))
@@ -210,6 +221,25 @@ void op_link(struct model *m)
 		return;
 	node->lookups++;
 	model_check_stat(m, node, &st);
+}
+
+void op_link(struct model *m)
+{
+	char name[FS_NAME_MAX + 1];
+	struct shape_node *node = model_pick(m, NOT_DIRS, 0);
+	struct shape_node *dir = model_pick(m, DIRS, 0);
+
+	if (!node || !dir)
+		return;
+	model_choose_name(m, dir, 5, name);
+	do_link(m, node, dir, name);
+}
+
+void do_forget(struct model *m, struct shape_node *node, uint64_t count)
+{
+	trace_op("%lu forget %016lx %lu of %lu", m->seq, number(node), count, node->lookups);
+	fs_forget(m->fs, node->ino, count);
+	node->lookups -= count;
 }
 
 void op_lookup(struct model *m)
@@ -247,7 +277,5 @@ void op_forget(struct model *m)
 		if (node->entries[i].node->lookups > 0)
 			return;
 	}
-	trace_op("%lu forget %016lx %lu of %lu", m->seq, number(node), count, node->lookups);
-	fs_forget(m->fs, node->ino, count);
-	node->lookups -= count;
+	do_forget(m, node, count);
 }

@@ -10,7 +10,7 @@
 
 struct move {
 	struct shape_node *from, *to; // directories
-	char name[FS_NAME_MAX + 1], new_name[FS_NAME_MAX + 1];
+	const char *name, *new_name;
 	struct shape_node *node, *victim; // what stands there, or NULL
 	unsigned flags;
 };
@@ -70,14 +70,23 @@ static void replace(struct model *m, const struct move *v)
 void op_rename(struct model *m)
 {
 	static const unsigned flags[] = {0, 0, 0, FS_RENAME_NOREPLACE, FS_RENAME_EXCHANGE};
-	int allowed[8];
-	struct move v = {.from = model_pick(m, DIRS, 0), .flags = flags[prng_below(&m->rng, 5)]};
+	char name[FS_NAME_MAX + 1], new_name[FS_NAME_MAX + 1];
+	struct shape_node *from = model_pick(m, DIRS, 0);
+	struct shape_node *to = prng_chance(&m->rng, 40) ? from : model_pick(m, DIRS, 0);
 
-	v.to = prng_chance(&m->rng, 40) ? v.from : model_pick(m, DIRS, 0);
-	if (!v.from || !v.to)
+	if (!from || !to)
 		return;
-	model_choose_name(m, v.from, 95, v.name);
-	model_choose_name(m, v.to, 50, v.new_name);
+	model_choose_name(m, from, 95, name);
+	model_choose_name(m, to, 50, new_name);
+	do_rename(m, from, name, to, new_name, flags[prng_below(&m->rng, 5)]);
+}
+
+void do_rename(struct model *m, struct shape_node *from, const char *name, struct shape_node *to,
+	       const char *new_name, unsigned rename_flags)
+{
+	int allowed[8];
+	struct move v = {
+		.from = from, .to = to, .name = name, .new_name = new_name, .flags = rename_flags};
 	const struct shape_entry *a = shape_find(v.from, v.name), *b = shape_find(v.to, v.new_name);
 
 	v.node = a ? a->node : NULL;

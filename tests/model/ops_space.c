@@ -19,7 +19,6 @@ void op_fallocate(struct model *m)
 		FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
 		FALLOC_FL_COLLAPSE_RANGE,
 	};
-	static const int none[] = {0}, not_supported[] = {WERR_NOTSUP, 0};
 	struct shape_node *node = model_pick(m, FILES, 1);
 
 	if (!node)
@@ -33,6 +32,14 @@ void op_fallocate(struct model *m)
 		off = off / 4096 * 4096;
 		len = (len / 4096 + 1) * 4096;
 	}
+	do_fallocate(m, node, mode, off, len);
+}
+
+void do_fallocate(struct model *m, struct shape_node *node, int mode, uint64_t off, uint64_t len)
+{
+	static const int none[] = {0}, not_supported[] = {WERR_NOTSUP, 0};
+	uint64_t size = content_size(&node->content);
+
 	trace_op("%lu fallocate %016lx mode %d at %lu, %lu bytes (size %lu)", m->seq,
 		 (unsigned long)node->ino, mode, off, len, size);
 	int err = fs_fallocate(m->fs, node->ino, mode, off, len);

@@ -100,21 +100,6 @@ struct fs *world_fs(const struct world *w)
 	return w->fs;
 }
 
-int world_close(struct world *w)
-{
-	int err = fs_close(w->fs);
-
-	w->fs = NULL;
-	vault_close(w->vault);
-	w->vault = NULL;
-	if (!err && !simhost_is_off(w->disk)) {
-		uint64_t left = simhost_unflushed(w->disk);
-
-		TRACE_CHECK(left == 0, "after a clean end %lu things are not flushed", left);
-	}
-	return err;
-}
-
 // Ends the process that has the vault open, if any.
 static void stop(struct world *w)
 {
@@ -138,14 +123,10 @@ void world_kill(struct world *w)
 	replace_disk(w, simhost_clone_after_kill(w->disk));
 }
 
-void world_cut(struct world *w)
+static void cut_disk(struct world *w)
 {
 	struct simcut cut = {.what = SIMCUT_RANDOM};
 
-	// What was not flushed before the power went is taken as it stood then.
-	if (!simhost_is_off(w->disk))
-		simhost_power_off_after(w->disk, 0);
-	stop(w);
 	switch (prng_below(&w->rng, 12)) {
 	case 0:
 		cut.what = SIMCUT_NONE;
@@ -172,6 +153,30 @@ void world_cut(struct world *w)
 	replace_disk(w, simhost_clone_after_cut(w->disk, prng_next(&w->rng), &cut));
 }
 
+void world_cut(struct world *w)
+{
+	// What was not flushed before the power went is taken as it stood then.
+	if (!simhost_is_off(w->disk))
+		simhost_power_off_after(w->disk, 0);
+	stop(w);
+	cut_disk(w);
+}
+
+int world_close(struct world *w)
+{
+	int err = fs_close(w->fs);
+
+	w->fs = NULL;
+	vault_close(w->vault);
+	w->vault = NULL;
+	// A vault that was closed needs nothing more: the power may go right then.
+	if (!err && !simhost_is_off(w->disk) && prng_chance(&w->rng, 50)) {
+		trace_op("power cut after the end");
+		cut_disk(w);
+	}
+	return err;
+}
+
 void world_arm(struct world *w, uint64_t calls)
 {
 	trace_op("the power goes off after %lu calls", calls);
@@ -181,7 +186,7 @@ void world_arm(struct world *w, uint64_t calls)
 void world_disarm(struct world *w)
 {
 	if (!simhost_is_off(w->disk))
-		simhost_power_off_after(w->disk, UINT64_MAX);
+		simhost_power_off_after(w->disk, UINT64_MAX / 2);
 }
 
 int world_dark(const struct world *w)
