@@ -37,8 +37,8 @@ static void recover(struct model *m, enum model_after after)
 	m->dark = 0;
 	after = open_again(m, after);
 	verify_tree(m, after);
-	// A power cut may leave a host file whose name became durable before the record of its making: without effect,
-	// reported by check. Nothing else may be left behind.
+	// A power cut may leave a host file whose name became durable before the record of its
+	// making: without effect, reported by check. Nothing else may be left behind.
 	if (m->cuts == 0 && m->dark_opens == 0 && prng_chance(&m->rng, 25))
 		verify_no_leak(m);
 	trace_reset();
