@@ -12,13 +12,15 @@ struct kept {
 static void keep_all(const uint8_t *page, struct kept kept[static TABLE_SLOTS])
 {
 	struct entry e;
+	size_t len = 0;
 
 	for (unsigned slot = 0; slot < TABLE_SLOTS; slot++) {
 		const uint8_t *at = table_page_slot(page, slot, &kept[slot].len);
 		if (at == NULL)
 			continue;
 		FUZZ_NEED(entry_decode(at, kept[slot].len, &e) == 0);
-		memcpy(kept[slot].bytes, at, kept[slot].len);
+		FUZZ_NEED(entry_encode(&e, kept[slot].bytes, ENTRY_BYTES_MAX, &len) == 0);
+		FUZZ_NEED(len == kept[slot].len && memcmp(kept[slot].bytes, at, len) == 0);
 	}
 }
 
