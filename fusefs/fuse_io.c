@@ -230,22 +230,26 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 		answer_count(req, ino, size, tell);
 }
 
-// FALLOCATE and COPY_FILE_RANGE carry no flag for it. *ret_tell: the kernel must be notified.
-static int clear_privileges(fuse_req_t req, uint64_t ino, bool *ret_tell)
+// FALLOCATE and COPY_FILE_RANGE carry no flag for it. Those without CAP_FSETID, which root has,
+// clear the bits.
+static bool must_clear(fuse_req_t req, uint64_t ino)
+{
+	return fuse_req_ctx(req)->uid != 0 && has_privileges(fuse_server_of(req)->fs, ino);
+}
+
+static int clear_privileges(fuse_req_t req, uint64_t ino)
 {
 	const struct fs_setattr set = {.valid = FS_SET_KILL};
-	struct fs *fs = fuse_server_of(req)->fs;
 	struct fs_stat st;
 
-	*ret_tell = fuse_req_ctx(req)->uid != 0 && has_privileges(fs, ino);
-	return *ret_tell ? fs_setattr(fs, ino, &set, &st) : 0;
+	return fs_setattr(fuse_server_of(req)->fs, ino, &set, &st);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi)
 {
 	const struct fuse_notice n = {.kind = NOTICE_EMPTY, .ino = ino};
-	bool tell = false;
+	bool tell = must_clear(req, ino);
 	int err = WERR_INVALID;
 
 	(void)fi;
@@ -257,8 +261,8 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 					  (uint64_t)len)
 			   : WERR_FBIG;
 	}
-	if (err == 0)
-		err = clear_privileges(req, ino, &tell);
+	if (err == 0 && tell)
+		err = clear_privileges(req, ino);
 	if (tell && err == 0)
 		queue_notice(req, &n);
 	else
@@ -270,7 +274,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse
 			int flags)
 {
 	uint64_t done = 0;
-	bool tell = false;
+	bool tell = must_clear(req, out);
 	int err = WERR_INVALID;
 
 	(void)in_fi;
@@ -284,8 +288,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse
 			err = fs_copy_range(fuse_server_of(req)->fs, in, (uint64_t)in_off, out,
 					    (uint64_t)out_off, len, &done);
 	}
-	if (err == 0 && done > 0)
-		err = clear_privileges(req, out, &tell);
+	if (err == 0 && tell)
+		err = clear_privileges(req, out);
 	if (err != 0)
 		fuse_fail(req, err);
 	else

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// A real vault in a temporary directory.
+#include "tests/fuse/backend.h"
+
+#include <check.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "crypto/argon.h"
+#include "crypto/secret.h"
+
+const char *const backend_name = "engine";
+
+static char directory[] = "/tmp/wardfs-fuse-XXXXXX";
+static struct vault *vault;
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+static void print_line(void *arg, int priority, const char *line)
+{
+	(void)arg;
+	fprintf(stderr, "engine <%d>: %s\n", priority, line);
+}
+
+struct fs *backend_open(void)
+{
+	const struct vault_create_params create = {
+		.kdf = {.memory_kib = ARGON_MEMORY_MIN_KIB, .passes = 1, .lanes = 1},
+		.label = "",
+		.created_s = 1,
+		.journal_bytes = 8u << 20,
+	};
+	const struct fs_params params = {.log = print_line};
+	struct secret passphrase = {0};
+	struct host *host;
+	struct fs *fs;
+
+	snprintf(directory, sizeof(directory), "/tmp/wardfs-fuse-XXXXXX");
+	ck_assert_int_eq(secret_init(), 0);
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	ck_assert_int_eq(secret_copy(&passphrase, "fuse", 4), 0);
+	ck_assert_int_eq(host_posix_open(directory, 0, &host), 0);
+	ck_assert_int_eq(vault_create(host, &create, &passphrase), 0);
+	host->ops->close(host);
+	ck_assert_int_eq(host_posix_open(directory, 0, &host), 0);
+	ck_assert_int_eq(vault_open(host, &passphrase, 0, &vault), 0);
+	secret_clear(&passphrase);
+	ck_assert_int_eq(fs_open(vault, &params, &fs), 0);
+	return fs;
+}
+
+void backend_close(struct fs *fs)
+{
+	ck_assert_int_eq(fs_close(fs), 0);
+	vault_close(vault);
+	ck_assert_int_eq(nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
