@@ -12,7 +12,7 @@ PAGE = 4096
 
 def page_bytes(file_id, page, version):
     """The only content that page of that file may have in that version."""
-    return (f"{file_id}/{page}/{version};".encode() * (PAGE // 8))[:PAGE]
+    return (f"{file_id}/{page}/{version};".encode() * (PAGE // 4))[:PAGE]
 
 
 def small_bytes(version):

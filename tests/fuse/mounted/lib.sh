@@ -31,6 +31,7 @@ begin() {
 	fi
 	work=$(mktemp -d "$WARDFS_TEST_TMP/$group.XXXXXX") || exit 1
 	printf 'a test passphrase\n' >"$work/pass"
+	chmod 600 "$work/pass"
 	trap clean_up EXIT
 	trap 'exit 130' INT TERM
 }

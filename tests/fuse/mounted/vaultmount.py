@@ -47,6 +47,7 @@ class Vault:
         os.mkdir(self.mnt)
         with open(self.passfile, "w", encoding="ascii") as f:
             f.write("a test passphrase\n")
+        os.chmod(self.passfile, 0o600)
         subprocess.run([WARDFS, "init", "--passfile", self.passfile, "--kdf-memory", "8", "--kdf-passes", "1",
                         self.dir], check=True)
 
