@@ -63,6 +63,8 @@ static int report_read(int err, const char *subject)
 	if (err == WERR_LIMIT)
 		return report_fail(err, subject, "passphrase longer than %d bytes; choose another",
 				   PASSPHRASE_MAX_BYTES);
+	if (errno == EBADF)
+		return report_fail(WERR_USAGE, subject, "not open for reading; check --passfd");
 	return report_fail(err, subject, "cannot read the passphrase: %s", strerror(errno));
 }
 

@@ -84,22 +84,23 @@ choose_folder() {
 
 # Words that can be typed: 12 letters and digits are 60 bits.
 make_passphrase() {
-	passphrase=$(head -c 64 /dev/urandom | base32 | tr -d '=\n' | tr '[:upper:]' '[:lower:]' | head -c 12)
+	passphrase=$(head -c 30 /dev/urandom | base32 -w 0 | tr '[:upper:]' '[:lower:]')
+	passphrase=${passphrase:0:12}
 }
 
 show_both_sides() {
 	local plain cipher
-	plain=$(find "$demo/private" -type f -name '*.h' -size +8k | sort | head -n 1)
-	cipher=$(find "$demo/vault" -mindepth 2 -type f -size +8k | sort | head -n 1)
+	plain=$(find "$demo/private" -type f -name '*.h' -size +8k | sort | sed -n 1p)
+	cipher=$(find "$demo/vault" -mindepth 2 -type f -size +8k | sort | sed -n 1p)
 	echo "What you see in $demo/private:"
-	find "$demo/private" -mindepth 2 -maxdepth 2 | sort | head -n 5 | sed 's/^/    /'
+	find "$demo/private" -mindepth 2 -maxdepth 2 | sort | sed -n '1,5s/^/    /p'
 	echo "What the disk sees in $demo/vault:"
-	find "$demo/vault" -mindepth 1 -type f | sort | head -n 5 | sed 's/^/    /'
+	find "$demo/vault" -mindepth 1 -type f | sort | sed -n '1,5s/^/    /p'
 	echo "The start of a file here (${plain##*/}):"
-	od -A x -t x1z "$plain" | head -n 4 | sed 's/^/    /'
+	od -A x -t x1z -N 64 "$plain" | sed '$d;s/^/    /'
 	echo "The start of the contents of an object there (${cipher##*/}):"
 	# Behind the object's header page.
-	od -A x -t x1z -j 4096 "$cipher" | head -n 4 | sed 's/^/    /'
+	od -A x -t x1z -j 4096 -N 64 "$cipher" | sed '$d;s/^/    /'
 }
 
 step "1. installing what is needed"

@@ -11,6 +11,11 @@
 #include "tools/report.h"
 #include "tools/verbs.h"
 
+// The library does not tell its version; the build does.
+#ifndef WARDFS_ARGON2_VERSION
+#define WARDFS_ARGON2_VERSION "unknown"
+#endif
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	return options_operands(key, arg, state, NULL, 0, "");

@@ -84,7 +84,7 @@ def passfd_takes_one_line_and_no_more(w):
 
 @case
 def passfd_that_is_not_open(w):
-    w.refused(1, 'file descriptor 77', 'init', *CHEAP, '--passfd', '77', w.path('v'))
+    w.refused(2, ['file descriptor 77', 'not open'], 'init', *CHEAP, '--passfd', '77', w.path('v'))
     w.refused(2, 'not a number', 'init', *CHEAP, '--passfd', 'x', w.path('v'))
 
 
