@@ -135,8 +135,7 @@ static int seal_table(struct checkpoint *c, struct node *n)
 			err = seal_content(c, n, 0, i, tree_position(i), i >= o->guard, bytes, &s);
 		}
 		if (err == 0) {
-			n->attr.pages =
-				(uint64_t)((int64_t)n->attr.pages + tree_set(o->tree, i, &s));
+			(void)tree_set(o->tree, i, &s);
 			table_clean(o->table, i);
 		}
 		if (i >= o->guard) {
@@ -210,8 +209,9 @@ static int seal_header(struct checkpoint *c, struct node *n, struct object_heade
 	h->layout = o->layout;
 	h->xattr_layout = o->xattr_paged;
 	h->generation = c->generation;
-	h->size =
-		n->type == OBJECT_DIR ? (uint64_t)table_pages(o->table) * WARD_PAGE : n->attr.size;
+	h->size = n->type == OBJECT_DIR ? (uint64_t)table_pages(o->table) * WARD_PAGE
+		  : n->target           ? 0 // a short target stands in the entry only
+					: n->attr.size;
 	h->header_seals = ++o->header_seals;
 	h->data_seals = o->data_seals;
 	h->xattr_len = (uint32_t)o->xattrs_len;
@@ -263,7 +263,6 @@ static int seal_object(struct fs *fs, struct checkpoint *c, struct part *p, stru
 	}
 	if (err == 0 && n->type == OBJECT_DIR) {
 		err = seal_table(c, n);
-		n->attr.size = (uint64_t)table_pages(o->table) * WARD_PAGE;
 	}
 	if (err == 0) {
 		err = seal_xattrs(c, n, fresh);

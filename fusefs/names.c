@@ -160,6 +160,8 @@ void fs_forget(struct fs *fs, uint64_t ino, uint64_t count)
 void dir_changed(struct fs *fs, struct record *r, struct node *dir, int nlink_change)
 {
 	dir->attr.nlink = (uint32_t)((int)dir->attr.nlink + nlink_change);
+	dir->attr.pages = table_pages(dir->obj->table);
+	dir->attr.size = dir->attr.pages * WARD_PAGE;
 	fs_now(fs, &dir->attr.mtime);
 	dir->attr.ctime = dir->attr.mtime;
 	node_dirty(fs, dir, DIRTY_CONTENT | DIRTY_ATTR);

@@ -320,9 +320,9 @@ void node_dirty(struct fs *fs, struct node *n, unsigned flags)
 	for (struct node *p = n; p; p = p->home) {
 		unsigned was = p->dirty;
 
-		// The node itself gets the flags asked for; its ancestors' tables and headers
-		// change with the bound.
-		p->dirty |= p == n ? flags : DIRTY_CONTENT;
+		// The node itself gets the flags asked for; its ancestors' tables and headers change with the bound. The
+		// root's own entry stands in its own table.
+		p->dirty |= p == n && n != fs->root ? flags : DIRTY_CONTENT | DIRTY_ATTR;
 		if (!was) {
 			node_ref(fs, p); // the list's reference
 			p->dirty_next = fs->dirty_list;

@@ -384,8 +384,8 @@ static int load_body(struct fs *fs, struct node *n, const struct object_header *
 		if (h->size > FS_SIZE_MAX) {
 			return fs_refuse(fs, n->number, WERR_LIMIT, "size");
 		}
-		n->attr.size = o->logged_size =
-			h->size; // the header's size wins (STORAGE.md rule 4)
+		o->logged_size = h->size;
+		n->attr.size = n->target ? n->target_len : h->size; // the header's size wins (STORAGE.md rule 4)
 	}
 	if (h->layout == LAYOUT_INLINE) {
 		o->inline_data = calloc(1, OBJECT_INLINE_AREA);

@@ -270,13 +270,10 @@ static bool host_file_exists(struct fs *fs, uint64_t number)
 // Loads a node's content. base 0 in the log means "no completed checkpoint at that time": one may
 // have completed since, so the host is asked; what is newer than the base state comes from a
 // checkpoint that did not complete and does not count.
-static int replay_load(struct replay *rp, struct node *n)
+static int load_existing(struct replay *rp, struct node *n)
 {
 	struct fs *fs = rp->fs;
 
-	if (n->obj) {
-		return 0;
-	}
 	bool probe = n->base == 0;
 	uint64_t refusals = atomic_load(&fs->refusals);
 	void (*log)(void *, int, const char *) = fs->params.log;
@@ -310,6 +307,18 @@ static int replay_load(struct replay *rp, struct node *n)
 	err = object_load(fs, n);
 	if (err == 0) {
 		n->obj->on_host = true;
+	}
+	return err;
+}
+
+static int replay_load(struct replay *rp, struct node *n)
+{
+	if (n->obj) {
+		return 0;
+	}
+	int err = load_existing(rp, n);
+	if (err == 0 && n->base == 0 && n->type != OBJECT_DIR && !n->target) {
+		n->attr.size = n->attr.pages = 0; // the content says how long it is, and there is none yet
 	}
 	return err;
 }
@@ -851,14 +860,13 @@ static int zero_tail(struct replay *rp, struct node *n)
 		       : err; // such a page is reported when it is read
 }
 
-// Allocated pages, counted where that is cheap; else what the log said stays (st_blocks is a hint).
-#define COUNT_MAX 16384u
+// Allocated pages: the log's figure is of a state that may not have survived.
 static int count_pages(struct node *n, uint64_t end)
 {
 	uint64_t pages = 0, at = 0;
 	int err = 0;
 
-	while (err == 0 && end <= COUNT_MAX && at < end) {
+	while (err == 0 && at < end) {
 		uint64_t data, hole;
 
 		err = tree_seek(n->obj->tree, at, end, 0, &data);
@@ -870,10 +878,8 @@ static int count_pages(struct node *n, uint64_t end)
 			at = hole;
 		}
 	}
-	if (end <= COUNT_MAX || n->attr.pages > end) {
-		n->attr.pages = end <= COUNT_MAX ? pages : end;
-	}
-	return err == WERR_AUTH || err == WERR_DAMAGED ? 0 : err;
+	n->attr.pages = pages;
+	return err == WERR_AUTH || err == WERR_DAMAGED ? 0 : err; // reported when it is read
 }
 
 static int finish_content(struct replay *rp, struct node *n)
@@ -883,6 +889,7 @@ static int finish_content(struct replay *rp, struct node *n)
 	int err = 0;
 
 	if (o->layout != LAYOUT_TREE) {
+		n->attr.pages = 0;
 		return 0;
 	}
 	o->guard = TREE_PAGES_MAX;
@@ -904,6 +911,25 @@ static int finish_content(struct replay *rp, struct node *n)
 	}
 	o->unlogged_from = o->placed_end = o->flushed_to = o->guard;
 	return err;
+}
+
+// After a kill what the dead process wrote may stand in the host's cache only: the checkpoint that follows flushes it.
+static int count_as_unflushed(struct fs *fs, struct node *n)
+{
+	struct host_file *f;
+
+	if (!n->obj->on_host) {
+		return 0;
+	}
+	int err = hostcache_get(fs->hc, n->number, HOST_RDWR, &f);
+	if (err) {
+		return err == WERR_NOTFOUND ? 0 : err;
+	}
+	hostcache_dirty(fs->hc, f);
+	hostcache_put(fs->hc, f);
+	n->obj->host_written = true;
+	atomic_store(&fs->folder_new[host_folder(n->number)], 1);
+	return 0;
 }
 
 static int finish_node(struct replay *rp, struct touched *t)
@@ -943,6 +969,9 @@ static int finish_node(struct replay *rp, struct touched *t)
 	    n->attr.size == 0 && n->obj->xattrs_len == 0 && host_file_exists(fs, n->number)) {
 		n->obj->on_host = false; // what was written into it was never committed
 		unlink_later(fs, n->number, n->incarnation);
+	}
+	if (err == 0 && !fs->params.readonly) {
+		err = count_as_unflushed(fs, n);
 	}
 	n->attr.flags &= ~(uint64_t)ATTR_HAS_XATTRS;
 	if (n->obj->xattrs_len) {
