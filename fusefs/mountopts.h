@@ -8,21 +8,22 @@
 #include "crypto/werr.h"
 
 struct mountopts {
-	int readonly;	    // ro / rw
+	int readonly; // ro / rw
 	int allow_other;
 	int allow_root;
 	int suid, dev, exec; // suid=0 and dev=0 by default, exec=1
 	int noatime, nodiratime, relatime, strictatime, lazytime, sync, dirsync;
 	int default_permissions; // always on; the option is accepted
-	unsigned threads;	 // threads=N; 0: default
+	unsigned threads;        // threads=N; 0: default
 	unsigned max_background; // max_background=N
-	char fsname[256];	 // fsname=, default: the vault's path
-	char subtype[64];	 // default "wardfs"
-	char unknown[64];	 // the first unknown option, when parsing failed
+	char fsname[256];        // fsname=, default: the vault's path
+	char subtype[64];        // default "wardfs"
+	char unknown[64];        // the first unknown option, when parsing failed
 };
 void mountopts_init(struct mountopts *o);
-// Parses one comma-separated list, later words win. WERR_USAGE with o->unknown set. Options that mount(8) handles itself
-// (auto, noauto, user, nofail, _netdev, x-*, defaults …) are accepted and ignored.
+// Parses one comma-separated list, later words win. WERR_USAGE with o->unknown set. Options that
+// mount(8) handles itself (auto, noauto, user, nofail, _netdev, x-*, defaults …) are accepted and
+// ignored.
 int mountopts_parse(struct mountopts *o, const char *list) WARN_UNUSED;
 
 #endif
