@@ -69,10 +69,8 @@ compile() {
 	printf '#include "h0.h"\nint main(void) { return f0(1000) == 1000 ? 0 : 1; }\n' >main.c
 	cat >Makefile <<-'EOF'
 		OBJECTS := $(patsubst %.c,%.o,$(wildcard *.c))
-		prog: $(OBJECTS)
-			gcc -o $@ $^
-		%.o: %.c
-			gcc -O0 -MMD -c -o $@ $<
+		prog: $(OBJECTS) ; gcc -o $@ $^
+		%.o: %.c ; gcc -O0 -MMD -c -o $@ $<
 		-include $(wildcard *.d)
 	EOF
 	make -s -j 4 && ./prog && make -q && touch h7.h && ! make -q && make -s -j 4 && make -q && ./prog

@@ -8,6 +8,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 begin tree
 vault=$work/vault
 mnt=$work/mnt
+# Looking must not change anything: git status would refresh its index.
+export GIT_OPTIONAL_LOCKS=0
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
 
 manifest() {
