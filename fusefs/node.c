@@ -302,12 +302,16 @@ void node_free_orphans(struct fs *fs)
 	// No lock: the engine's threads have ended, and nobody calls any more.
 	for (size_t i = 0; i < fs->nodes_buckets; i++) {
 		for (struct node *n = fs->nodes[i]; n; n = n->hash_next) {
-			if (atomic_load(&n->orphan) && has_host_file(n)) {
+			if (!atomic_load(&n->orphan)) {
+				continue;
+			}
+			if (has_host_file(n)) {
 				unlink_later(fs, n->number, n->incarnation);
-				n->base = n->generation = 0; // once
-				if (n->obj) {
-					n->obj->on_host = false;
-				}
+			}
+			n->base = n->generation = 0; // once
+			if (n->obj) {
+				overlay_clear(fs, &n->obj->overlay); // nobody will read it
+				n->obj->on_host = false;
 			}
 		}
 	}

@@ -289,7 +289,9 @@ static int load_existing(struct replay *rp, struct node *n)
 		fs->params.log = log;
 		atomic_store(&fs->refusals, refusals);
 	}
-	if (err == 0 && n->base <= rp->generation) {
+	// What the log knows without a checkpoint can only have been stored by the last one, the one in progress then.
+	// An equal number of an older generation was left by a checkpoint that a crash took back.
+	if (err == 0 && (probe ? n->base == rp->generation : n->base <= rp->generation)) {
 		return 0;
 	}
 	if (!probe) {
@@ -738,8 +740,11 @@ static int apply(struct replay *rp, const struct payload *p)
 static int find_home(struct replay *rp, struct touched *t)
 {
 	struct node *n = t->n;
-	struct objref parent = {n->obj ? n->obj->parent_number : 0,
-				n->obj ? n->obj->parent_incarnation : 0, 0};
+	struct objref parent = {
+		.number = n->obj ? n->obj->parent_number : 0,
+		.incarnation = n->obj ? n->obj->parent_incarnation : 0,
+		.base = 1, // it has a header, of whatever generation
+	};
 	size_t index = (size_t)(t - rp->touched);
 	struct touched *p;
 	table_place place;
@@ -932,6 +937,20 @@ static int count_as_unflushed(struct fs *fs, struct node *n)
 	return 0;
 }
 
+// The node goes into the checkpoint that follows.
+static int finish_loaded(struct fs *fs, struct node *n)
+{
+	int err = fs->params.readonly ? 0 : count_as_unflushed(fs, n);
+
+	n->attr.flags &= ~(uint64_t)ATTR_HAS_XATTRS;
+	if (n->obj->xattrs_len) {
+		n->attr.flags |= ATTR_HAS_XATTRS;
+	}
+	object_account(fs, n->obj);
+	node_dirty(fs, n, DIRTY_CONTENT | DIRTY_ATTR);
+	return err;
+}
+
 static int finish_node(struct replay *rp, struct touched *t)
 {
 	struct fs *fs = rp->fs;
@@ -939,8 +958,7 @@ static int finish_node(struct replay *rp, struct touched *t)
 	int err = 0;
 
 	if (n == fs->root) {
-		node_dirty(fs, n, DIRTY_CONTENT | DIRTY_ATTR);
-		return 0;
+		return finish_loaded(fs, n);
 	}
 	if (t->unnamed || !n->home) {
 		node_make_orphan(fs, n); // its host file goes when the node does
@@ -970,16 +988,7 @@ static int finish_node(struct replay *rp, struct touched *t)
 		n->obj->on_host = false; // what was written into it was never committed
 		unlink_later(fs, n->number, n->incarnation);
 	}
-	if (err == 0 && !fs->params.readonly) {
-		err = count_as_unflushed(fs, n);
-	}
-	n->attr.flags &= ~(uint64_t)ATTR_HAS_XATTRS;
-	if (n->obj->xattrs_len) {
-		n->attr.flags |= ATTR_HAS_XATTRS;
-	}
-	object_account(fs, n->obj);
-	node_dirty(fs, n, DIRTY_CONTENT | DIRTY_ATTR);
-	return err;
+	return err ? err : finish_loaded(fs, n);
 }
 
 static int finish(struct replay *rp)

@@ -119,7 +119,7 @@ int fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_off, uint64_t out, uin
 		if (err || got == 0) {
 			break;
 		}
-		err = fs_write(fs, out, out_off + done, buf, got, 1);
+		err = fs_write(fs, out, out_off + done, buf, got, 0);
 		done += err ? 0 : got;
 	}
 	secret_wipe(buf, COPY_BYTES);

@@ -206,7 +206,6 @@ void op_copy(struct model *m)
 	model_touch(out);
 	content_read(&in->content, in_off, copied, m->buf);
 	content_write(&out->content, m->seq, out_off, copied, m->buf);
-	kill_privileges(m, out);
 }
 
 struct parked {
