@@ -20,19 +20,19 @@ host() {
 	mounted+=("$2")
 }
 
-# statfs of the mount tells the host's blocks.
+# statfs of the mount tells the host's space, in blocks of its own size.
 same_space() {
 	local a b
-	a=$(stat -f -c '%b * %S' "$1") && b=$(stat -f -c '%b * %S' "$2") && [ "$((a))" -eq "$((b))" ]
+	a=$(stat -f -c '%b * %S / 65536' "$1") && b=$(stat -f -c '%b * %S / 65536' "$2") && [ "$((a))" -eq "$((b))" ]
 }
 
 manifest() {
 	/usr/bin/python3 "$here/manifest.py" --inodes "$1"
 }
 
-# Writes until the host is full: an error must come, and it must be "no space".
+# Writes more than the host has: an error must come (at fsync at the latest), and it must be "no space".
 fill() {
-	LC_ALL=C dd if=/dev/urandom of="$1/filler" bs=1M conv=fsync 2>"$work/fill.err" && return 1
+	LC_ALL=C dd if=/dev/urandom of="$1/filler" bs=1M count=500 conv=fsync 2>"$work/fill.err" && return 1
 	grep -q 'No space left on device' "$work/fill.err" || {
 		cat "$work/fill.err"
 		return 1
@@ -43,7 +43,7 @@ fill() {
 write_again() {
 	local until=$((SECONDS + 20))
 	while [ "$SECONDS" -lt "$until" ]; do
-		head -c 3000000 /dev/urandom >"$1" 2>/dev/null && sync "$1" 2>/dev/null && return 0
+		{ head -c 3000000 /dev/urandom >"$1" && sync "$1"; } 2>/dev/null && return 0
 		sleep 0.5
 	done
 	return 1

@@ -9,7 +9,7 @@ vault=$work/vault
 mnt=$work/mnt
 
 stressors=(access chdir chmod chown copy-file dentry dir dirdeep fallocate fcntl fiemap filename flock getdent hdd
-	iomix lease link locka lockf lockofd metamix mknod open rename seek symlink sync-file touch utime xattr)
+	iomix lease link locka lockf lockofd mknod open rename seek symlink sync-file touch utime xattr)
 
 must make_vault "$vault"
 must mount_vault "$vault" "$mnt"
@@ -25,7 +25,9 @@ for s in "${stressors[@]}"; do
 	mkdir "$mnt/$s"
 	extra=()
 	case $s in
-	hdd | iomix | seek | fallocate | copy-file) extra=("--$s-bytes" 8m) ;;
+	hdd | iomix | fallocate) extra=("--$s-bytes" 8m) ;;
+	copy-file) extra=(--copy-file-bytes 128m) ;;
+	seek) extra=(--seek-size 8m) ;;
 	esac
 	check "$s" stress-ng --"$s" 2 --timeout 2 --verify --temp-path "$mnt/$s" --quiet ${extra[@]+"${extra[@]}"}
 	check "$s leaves a tree that can be walked" find "$mnt/$s" -type f -size +1G -fprint /dev/null
