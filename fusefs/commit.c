@@ -201,11 +201,58 @@ static int log_overlay(struct fs *fs, struct record *r, struct node *n, enum log
 	return err;
 }
 
+// The whole state of a loaded node, for a fsync.
+static int log_state(struct fs *fs, struct record *r, struct node *n, bool *ret_bulk)
+{
+	struct object *o = n->obj;
+	struct objref ref = node_objref(n);
+	bool content = o->unlogged_content && n->type != OBJECT_DIR;
+	int err = 0;
+
+	if (content && o->layout == LAYOUT_INLINE) {
+		record_inline(r, &ref, o->inline_data, (size_t)n->attr.size);
+	} else if (content) {
+		record_size(r, &ref, n->attr.size, LAYOUT_TREE);
+		err = log_placed(fs, r, n);
+	}
+	if (err == 0 && o->unlogged_xattr) {
+		record_xattr(r, &ref, o->xattrs, o->xattrs_len);
+	}
+	if (err == 0 && o->layout == LAYOUT_TREE && n->type != OBJECT_DIR) {
+		err = log_overlay(fs, r, n, LOG_COMMIT, ret_bulk);
+	}
+	if (err) {
+		return err;
+	}
+	if (content) {
+		o->unlogged_content = false;
+		o->logged_size = n->attr.size;
+		o->logged_layout = o->layout;
+		o->unlogged_from = o->guard; // what is below it has been logged now, or is a hole
+	}
+	rec_attr(fs, r, n);
+	err = rec_append(fs, r, NULL);
+	if (err == 0) {
+		o->unlogged_xattr = n->unlogged_attr = false;
+	}
+	return err;
+}
+
+static int log_attr(struct fs *fs, struct node *n)
+{
+	RECORD_AUTO struct record r;
+
+	record_init(&r);
+	rec_attr(fs, &r, n);
+	int err = rec_append(fs, &r, NULL);
+	n->unlogged_attr = err != 0;
+	return err;
+}
+
 int commit_log(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_bulk)
 {
 	RECORD_AUTO struct record r;
 	struct object *o = n->obj;
-	struct objref ref = node_objref(n);
 	int err = 0;
 
 	record_init(&r);
@@ -213,12 +260,7 @@ int commit_log(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_bulk
 		return 0;
 	}
 	if (!o) {
-		if (mode == LOG_COMMIT && n->unlogged_attr) {
-			rec_attr(fs, &r, n);
-			err = rec_append(fs, &r, NULL);
-			n->unlogged_attr = err != 0;
-		}
-		return err;
+		return mode == LOG_COMMIT && n->unlogged_attr ? log_attr(fs, n) : 0;
 	}
 	rec_attr(fs, &r, n);
 	size_t locator = r.len;
@@ -228,41 +270,17 @@ int commit_log(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_bulk
 		rec_keys(&r, n);
 	}
 	if (mode == LOG_COMMIT) {
-		if (o->layout == LAYOUT_INLINE && o->unlogged_content && n->type != OBJECT_DIR) {
-			record_inline(&r, &ref, o->inline_data, (size_t)n->attr.size);
-		} else if (o->layout == LAYOUT_TREE && o->unlogged_content &&
-			   n->type != OBJECT_DIR) {
-			record_size(&r, &ref, n->attr.size, LAYOUT_TREE);
-			err = log_placed(fs, &r, n);
-		}
-		if (o->unlogged_xattr) {
-			record_xattr(&r, &ref, o->xattrs, o->xattrs_len);
-		}
-	}
-	if (err == 0 && o->layout == LAYOUT_TREE && n->type != OBJECT_DIR) {
+		err = log_state(fs, &r, n, ret_bulk);
+	} else if (o->layout == LAYOUT_TREE && n->type != OBJECT_DIR) {
 		err = log_overlay(fs, &r, n, mode, ret_bulk);
+		if (err == 0 && r.len > locator) {
+			err = rec_append(fs, &r, NULL);
+		}
 	}
-	if (err == 0 && mode == LOG_COMMIT) {
-		bool content = o->unlogged_content;
-		uint64_t logged = o->logged_size;
-
-		o->unlogged_content = false;
-		if (content) {
-			o->logged_size = n->attr.size;
-			o->logged_layout = o->layout;
-		}
-		rec_attr(fs, &r, n);
-		err = rec_append(fs, &r, NULL);
-		if (err) {
-			o->unlogged_content = content;
-			o->logged_size = logged;
-		} else {
-			o->unlogged_xattr = n->unlogged_attr = false;
-			o->unlogged_from =
-				o->guard; // what is below it has been logged now, or is a hole
-		}
-	} else if (err == 0 && r.len > locator) {
-		err = rec_append(fs, &r, NULL);
+	if (err && o->overlay.npending) {
+		// Memory says that pages are in the log, and they may not be: nothing may reach its
+		// place any more.
+		fs_set_read_only(fs, "the journal could not be written");
 	}
 	if (err == 0 && keys) {
 		o->keys_logged = true;
@@ -315,6 +333,9 @@ int commit_place(struct fs *fs, struct node *n)
 {
 	int err = 0;
 
+	if (atomic_load(&fs->read_only)) {
+		return WERR_READONLY;
+	}
 	pthread_rwlock_wrlock(&n->lock);
 	if (n->obj && n->obj->overlay.npending) {
 		err = place_locked(fs, n);

@@ -2,7 +2,7 @@
 // Replay: places + the newest complete image set are the exact state after record S; the records
 // after S are applied to it in memory. What comes next is an ordinary checkpoint. wardfs-vault(5),
 // "Replay"; STORAGE.md sections 1 and 2.
-#include "fusefs/engine.h"
+#include "fusefs/replay.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,194 +10,6 @@
 
 #include "crypto/secret.h"
 #include "crypto/xattr_codec.h"
-
-#define MAP_BUCKETS 4096u
-
-// --- images ---------------------------------------------------------------------------------
-
-struct image {
-	struct image *next;
-	uint64_t number;
-	uint64_t position;
-	uint8_t page[WARD_PAGE];
-};
-
-struct image_map {
-	struct image *buckets[MAP_BUCKETS];
-};
-
-static size_t image_bucket(uint64_t number, uint64_t position)
-{
-	return (size_t)((number ^ position * 0x9e3779b97f4a7c15ull) % MAP_BUCKETS);
-}
-
-const uint8_t *image_find(const struct image_map *m, uint64_t number, uint64_t position)
-{
-	for (const struct image *i = m->buckets[image_bucket(number, position)]; i; i = i->next) {
-		if (i->number == number && i->position == position) {
-			return i->page;
-		}
-	}
-	return NULL;
-}
-
-void image_map_free(struct image_map *m)
-{
-	for (size_t b = 0; m && b < MAP_BUCKETS; b++) {
-		while (m->buckets[b]) {
-			struct image *i = m->buckets[b];
-
-			m->buckets[b] = i->next;
-			free(i);
-		}
-	}
-	free(m);
-}
-
-int image_map_place(struct fs *fs)
-{
-	int err = 0;
-
-	for (size_t b = 0; fs->images && b < MAP_BUCKETS; b++) {
-		// Oldest last in the chain: where a set was written twice both forms are the same state, the newest wins.
-		for (const struct image *i = fs->images->buckets[b]; i && err == 0; i = i->next) {
-			struct host_file *f;
-
-			if (image_find(fs->images, i->number, i->position) != i->page) {
-				continue;
-			}
-			err = hostcache_get(fs->hc, i->number, HOST_RDWR, &f);
-			if (err == WERR_NOTFOUND || err == WERR_DAMAGED) {
-				err = 0; // refused when something needs it
-				continue;
-			}
-			if (err == 0) {
-				hostcache_dirty(fs->hc, f);
-				err = host_pwrite(f, i->page, WARD_PAGE, i->position * WARD_PAGE);
-				hostcache_put(fs->hc, f);
-			}
-		}
-	}
-	if (err == 0) {
-		err = hostcache_sync_all(fs->hc);
-	}
-	if (err == 0) {
-		image_map_free(fs->images);
-		fs->images = NULL;
-	}
-	return err;
-}
-
-static int image_add(struct image_map *m, const struct assignment *a)
-{
-	struct image *i = malloc(sizeof *i);
-	size_t b = image_bucket(a->ref.number, a->from);
-
-	if (!i) {
-		return WERR_NOMEM;
-	}
-	i->number = a->ref.number;
-	i->position = a->from;
-	memcpy(i->page, a->bytes, WARD_PAGE);
-	i->next = m->buckets[b]; // the newest first: a set that was written twice is found by its
-				 // last form
-	m->buckets[b] = i;
-	return 0;
-}
-
-// --- what the log says of one page ------------------------------------------------------------
-
-struct candidate {
-	struct candidate *next;
-	uint64_t index;
-	struct seal *seals; // oldest first
-	size_t len, cap;
-	struct obuf *image; // always there to fall back to
-	bool hole;          // the fall-back is a hole
-};
-
-struct replay_object {
-	struct candidate *buckets[256];
-	size_t count;
-};
-
-static void candidate_clear(struct candidate *c)
-{
-	free(c->seals);
-	free(c->image);
-	c->seals = NULL;
-	c->image = NULL;
-	c->len = c->cap = 0;
-	c->hole = false;
-}
-
-void replay_object_free(struct replay_object *ro)
-{
-	for (size_t b = 0; ro && b < 256; b++) {
-		while (ro->buckets[b]) {
-			struct candidate *c = ro->buckets[b];
-
-			ro->buckets[b] = c->next;
-			candidate_clear(c);
-			free(c);
-		}
-	}
-	free(ro);
-}
-
-static int candidate_add(struct candidate *c, const uint8_t *seal)
-{
-	if (c->len == c->cap) {
-		size_t cap = c->cap ? c->cap * 2 : 2;
-		struct seal *seals = realloc(c->seals, cap * sizeof *seals);
-
-		if (!seals) {
-			return WERR_NOMEM;
-		}
-		c->seals = seals;
-		c->cap = cap;
-	}
-	memcpy(&c->seals[c->len++], seal, SEAL_BYTES);
-	return 0;
-}
-
-// The candidate set of a page; a new one starts with what the base state says.
-static int candidate_get(struct object *o, uint64_t index, struct candidate **ret)
-{
-	struct candidate **b;
-
-	if (!o->replay) {
-		o->replay = calloc(1, sizeof *o->replay);
-		if (!o->replay) {
-			return WERR_NOMEM;
-		}
-	}
-	b = &o->replay->buckets[index % 256];
-	for (struct candidate *c = *b; c; c = c->next) {
-		if (c->index == index) {
-			*ret = c;
-			return 0;
-		}
-	}
-	struct candidate *c = calloc(1, sizeof *c);
-	struct seal base;
-	int err = c ? tree_get(o->tree, index, &base) : WERR_NOMEM;
-
-	if (err == 0) {
-		c->index = index;
-		c->hole = seal_is_hole(&base);
-		err = c->hole ? 0 : candidate_add(c, base.b);
-	}
-	if (err) {
-		free(c);
-		return err;
-	}
-	c->next = *b;
-	*b = c;
-	o->replay->count++;
-	*ret = c;
-	return 0;
-}
 
 // --- the nodes that the log touches -----------------------------------------------------------
 
@@ -289,8 +101,9 @@ static int load_existing(struct replay *rp, struct node *n)
 		fs->params.log = log;
 		atomic_store(&fs->refusals, refusals);
 	}
-	// What the log knows without a checkpoint can only have been stored by the last one, the one in progress then.
-	// An equal number of an older generation was left by a checkpoint that a crash took back.
+	// What the log knows without a checkpoint can only have been stored by the last one, the
+	// one in progress then. An equal number of an older generation was left by a checkpoint
+	// that a crash took back.
 	if (err == 0 && (probe ? n->base == rp->generation : n->base <= rp->generation)) {
 		return 0;
 	}
@@ -320,7 +133,8 @@ static int replay_load(struct replay *rp, struct node *n)
 	}
 	int err = load_existing(rp, n);
 	if (err == 0 && n->base == 0 && n->type != OBJECT_DIR && !n->target) {
-		n->attr.size = n->attr.pages = 0; // the content says how long it is, and there is none yet
+		n->attr.size = n->attr.pages =
+			0; // the content says how long it is, and there is none yet
 	}
 	return err;
 }
@@ -496,17 +310,6 @@ static int content_node(struct replay *rp, const struct objref *ref, struct node
 	return 0;
 }
 
-static int need_tree(struct replay *rp, struct node *n)
-{
-	if (n->obj->layout == LAYOUT_TREE) {
-		return 0;
-	}
-	// Inline content becomes page 0; during replay everything is behind the guard.
-	int err = object_make_tree(rp->fs, n);
-	n->obj->guard = TREE_PAGES_MAX;
-	return err;
-}
-
 static int apply_keys(struct replay *rp, struct node *n, const struct assignment *a)
 {
 	if (n->obj->keys) {
@@ -521,84 +324,6 @@ static int apply_keys(struct replay *rp, struct node *n, const struct assignment
 	n->obj->keys_logged = true;
 	n->obj->on_host = host_file_exists(rp->fs, n->number);
 	return 0;
-}
-
-static int apply_run(struct object *o, const struct assignment *a)
-{
-	int err = 0;
-
-	for (uint32_t i = 0; err == 0 && i < a->count; i++) {
-		struct candidate *c;
-		const uint8_t *seal = a->seals + (size_t)i * SEAL_BYTES;
-
-		err = candidate_get(o, a->from + i, &c);
-		if (err == 0 && a->flags == RUN_FINAL) {
-			candidate_clear(c);
-		}
-		if (err == 0) {
-			err = candidate_add(c, seal);
-		}
-	}
-	return err;
-}
-
-static int apply_page(struct object *o, const struct assignment *a)
-{
-	struct candidate *c;
-	int err = candidate_get(o, a->from, &c);
-
-	if (err) {
-		return err;
-	}
-	candidate_clear(c);
-	c->image = malloc(sizeof *c->image);
-	if (!c->image) {
-		return WERR_NOMEM;
-	}
-	memcpy(&c->image->seal, a->seals, SEAL_BYTES);
-	memcpy(c->image->cipher, a->bytes, WARD_PAGE);
-	return 0;
-}
-
-static int apply_drop(struct replay *rp, struct node *n, const struct assignment *a)
-{
-	struct object *o = n->obj;
-	int err = need_tree(rp, n);
-
-	for (size_t b = 0; err == 0 && o->replay && b < 256; b++) {
-		for (struct candidate *c = o->replay->buckets[b]; c; c = c->next) {
-			if (c->index >= a->from && c->index < a->to) {
-				candidate_clear(c);
-				c->hole = true;
-			}
-		}
-	}
-	if (err == 0) {
-		err = tree_drop(o->tree, a->from, a->to, NULL);
-	}
-	if (err == 0) {
-		bool none = o->drop_from == o->drop_to;
-
-		o->drop_from = none || a->from < o->drop_from ? a->from : o->drop_from;
-		o->drop_to = none || a->to > o->drop_to ? a->to : o->drop_to;
-	}
-	return err;
-}
-
-static void apply_settled(struct object *o, const struct assignment *a)
-{
-	for (size_t b = 0; o->replay && b < 256; b++) {
-		for (struct candidate *c = o->replay->buckets[b]; c; c = c->next) {
-			if (c->index < a->from || c->index >= a->to || c->len == 0) {
-				continue;
-			}
-			c->seals[0] = c->seals[c->len - 1];
-			c->len = 1;
-			c->hole = false;
-			free(c->image);
-			c->image = NULL;
-		}
-	}
 }
 
 static int apply_inline(struct node *n, const struct assignment *a)
@@ -620,7 +345,7 @@ static int apply_size(struct replay *rp, struct node *n, const struct assignment
 	int err = 0;
 
 	if (a->layout == LAYOUT_TREE) {
-		err = need_tree(rp, n);
+		err = replay_pages_tree(rp->fs, n);
 	} else if (n->obj->layout != LAYOUT_INLINE || a->size > object_inline_capacity(n->obj)) {
 		return WERR_MALFORMED;
 	}
@@ -662,23 +387,26 @@ static int apply_content(struct replay *rp, const struct assignment *a)
 	case REC_XATTR:
 		return apply_xattr(n, a);
 	case REC_DROP:
-		return apply_drop(rp, n, a);
+		return replay_pages_drop(rp->fs, n, a);
 	case REC_RUN:
 	case REC_PAGE:
-		err = need_tree(rp, n);
+		err = replay_pages_tree(rp->fs, n);
 		if (err == 0 && !o->keys) {
 			return 0; // of a checkpoint that did not complete: nothing durable needs it
 		}
-		return err ? err : a->tag == REC_RUN ? apply_run(o, a) : apply_page(o, a);
+		return err                 ? err
+		       : a->tag == REC_RUN ? replay_pages_run(n, a)
+					   : replay_pages_image(n, a);
 	case REC_SETTLED:
-		apply_settled(o, a);
+		replay_pages_settled(n, a);
 		return 0;
 	default:
 		return WERR_MALFORMED;
 	}
 }
 
-// Removed, but perhaps still on the host: unless the log gives it a name (a node of it is then in memory), it has to go.
+// Removed, but perhaps still on the host: unless the log gives it a name (a node of it is then in
+// memory), it has to go.
 static int apply_orphan(struct replay *rp, const struct assignment *a)
 {
 	struct node *n = node_find(rp->fs, a->ref.number);
@@ -776,149 +504,8 @@ static int find_home(struct replay *rp, struct touched *t)
 	return err;
 }
 
-static int resolve_candidate(struct replay *rp, struct node *n, struct candidate *c)
-{
-	struct object *o = n->obj;
-	struct seal found = {{0}};
-	uint8_t cipher[WARD_PAGE], plain[WARD_PAGE];
-	int err = tree_prepare(o->tree, c->index, 1);
-
-	if (err) {
-		return err;
-	}
-	if (c->len == 1 && !c->image && !c->hole) {
-		found = c->seals[0]; // the log is sure of it
-	} else if (c->len) {
-		err = object_read_raw(rp->fs, n->number, tree_position(c->index), 1, cipher);
-		bool match = false;
-
-		for (size_t i = c->len; err == 0 && !match && i-- > 0;) {
-			const struct gcm_key *key =
-				object_keys_data(o->keys, seal_generation(&c->seals[i]));
-
-			match = key &&
-				seal_open(key, &c->seals[i], 0, c->index, cipher, plain) == 0;
-			if (match) {
-				found = c->seals[i];
-			}
-		}
-		secret_wipe(plain, sizeof plain);
-		if (!match && !c->image && !c->hole) {
-			(void)fs_refuse(rp->fs, n->number, WERR_AUTH,
-					"no version of a page that the journal knows is there");
-			found = c->seals[c->len - 1];
-		}
-		err = err == WERR_NOTFOUND ? 0 : err;
-	}
-	if (err == 0 && seal_is_hole(&found) && c->image) {
-		struct opage *p = overlay_make(&o->overlay, c->index);
-		struct obuf *b = p ? p->dirty ? p->dirty : overlay_buf(rp->fs) : NULL;
-
-		if (!b) {
-			return WERR_NOMEM;
-		}
-		o->overlay.ndirty += p->dirty == NULL;
-		*b = *c->image;
-		p->dirty = b;
-		found = b->seal;
-	} else if (err == 0) { // newer than what conversion to a tree left in memory
-		struct opage *p = overlay_find(&o->overlay, c->index);
-
-		if (p && p->dirty) {
-			overlay_buf_free(rp->fs, p->dirty);
-			p->dirty = NULL;
-			o->overlay.ndirty--;
-			overlay_prune(&o->overlay, p);
-		}
-	}
-	if (err == 0) {
-		(void)tree_set(o->tree, c->index, &found);
-	}
-	return err;
-}
-
-// Bytes behind the end are zero, always; a size from the log may cut a page that was not written
-// again.
-static int zero_tail(struct replay *rp, struct node *n)
-{
-	uint8_t page[WARD_PAGE];
-	uint64_t index = n->attr.size / WARD_PAGE;
-	size_t keep = (size_t)(n->attr.size % WARD_PAGE);
-	struct seal s;
-	int err = keep ? tree_get(n->obj->tree, index, &s) : 0;
-
-	if (err || keep == 0 || (seal_is_hole(&s) && !overlay_find(&n->obj->overlay, index))) {
-		return err;
-	}
-	err = page_read(rp->fs, n, index, page);
-	bool any = false;
-	for (size_t i = keep; err == 0 && i < WARD_PAGE; i++) {
-		any |= page[i] != 0;
-	}
-	if (any) {
-		memset(page + keep, 0, WARD_PAGE - keep);
-		err = page_write(rp->fs, n, index, 1, page);
-	}
-	secret_wipe(page, sizeof page);
-	return err == WERR_AUTH || err == WERR_DAMAGED
-		       ? 0
-		       : err; // such a page is reported when it is read
-}
-
-// Allocated pages: the log's figure is of a state that may not have survived.
-static int count_pages(struct node *n, uint64_t end)
-{
-	uint64_t pages = 0, at = 0;
-	int err = 0;
-
-	while (err == 0 && at < end) {
-		uint64_t data, hole;
-
-		err = tree_seek(n->obj->tree, at, end, 0, &data);
-		if (err == 0) {
-			err = tree_seek(n->obj->tree, data, end, 1, &hole);
-		}
-		if (err == 0) {
-			pages += hole - data;
-			at = hole;
-		}
-	}
-	n->attr.pages = pages;
-	return err == WERR_AUTH || err == WERR_DAMAGED ? 0 : err; // reported when it is read
-}
-
-static int finish_content(struct replay *rp, struct node *n)
-{
-	struct object *o = n->obj;
-	uint64_t end = pages_of(n->attr.size);
-	int err = 0;
-
-	if (o->layout != LAYOUT_TREE) {
-		n->attr.pages = 0;
-		return 0;
-	}
-	o->guard = TREE_PAGES_MAX;
-	for (size_t b = 0; err == 0 && o->replay && b < 256; b++) {
-		for (struct candidate *c = o->replay->buckets[b]; err == 0 && c; c = c->next) {
-			err = resolve_candidate(rp, n, c);
-		}
-	}
-	replay_object_free(o->replay);
-	o->replay = NULL;
-	if (err == 0) { // what lies beyond the size has no effect
-		err = data_drop_beyond(rp->fs, n, end);
-	}
-	if (err == 0) {
-		err = zero_tail(rp, n);
-	}
-	if (err == 0) {
-		err = count_pages(n, end);
-	}
-	o->unlogged_from = o->placed_end = o->flushed_to = o->guard;
-	return err;
-}
-
-// After a kill what the dead process wrote may stand in the host's cache only: the checkpoint that follows flushes it.
+// After a kill what the dead process wrote may stand in the host's cache only: the checkpoint that
+// follows flushes it.
 static int count_as_unflushed(struct fs *fs, struct node *n)
 {
 	struct host_file *f;
@@ -979,7 +566,7 @@ static int finish_node(struct replay *rp, struct touched *t)
 		return fs_refuse(fs, n->number, WERR_ROLLBACK, "older than its directory allows");
 	}
 	if (n->type != OBJECT_DIR) {
-		err = finish_content(rp, n);
+		err = replay_pages_finish(fs, n);
 	} else {
 		n->obj->guard = TREE_PAGES_MAX;
 	}
@@ -1037,7 +624,7 @@ static int scan_images(struct replay *rp, const uint8_t *payload, size_t len)
 	while (err == 0 && (more = record_next(payload, len, &offset, &a)) > 0) {
 		if (a.tag == REC_IMAGE) {
 			if (!rp->map) {
-				rp->map = calloc(1, sizeof *rp->map);
+				rp->map = image_map_new();
 			}
 			err = rp->map ? image_add(rp->map, &a) : WERR_NOMEM;
 			rp->images++;

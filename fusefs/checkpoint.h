@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to the checkpoint: cut.c seals, checkpoint.c writes, complete.c gives back. STORAGE.md
+// section 3.
+#ifndef WARDFS_FUSEFS_CHECKPOINT_H
+#define WARDFS_FUSEFS_CHECKPOINT_H
+
+#include "fusefs/engine.h"
+
+#define CUT_NONCES 64u
+
+// One sealed host page that has to reach its place.
+struct job {
+	uint64_t position;
+	bool fresh; // no durable statement refers to the place
+	uint8_t *page;
+};
+
+// One node of the cut with its jobs [first, first + count).
+struct part {
+	struct node *n;
+	unsigned depth;
+	unsigned flags;
+	size_t first, count;
+	uint64_t placed_end; // what the images know of
+	bool sealed;         // the header was made
+	bool skipped;        // orphan, or nothing to store
+};
+
+struct unlink_entry {
+	struct unlink_entry *next;
+	uint64_t number;
+	uint64_t incarnation;
+};
+
+struct checkpoint {
+	uint64_t k;
+	uint64_t generation;
+	struct journal_mark mark;
+	struct part *parts;
+	size_t parts_len;
+	struct job *jobs;
+	size_t jobs_len, jobs_cap;
+	struct unlink_entry *unlinks;
+	bool described; // IMAGES and CHECKPOINT are durable
+	// cut only
+	uint8_t nonces[CUT_NONCES * GCM_NONCE_BYTES];
+	unsigned nonces_left;
+	struct part *current;
+};
+
+// The cut: takes the dirty list and seals everything in it into jobs. commit_lock held; takes cut
+// exclusively. After a failure the checkpoint can only be thrown away.
+int cut_make(struct fs *fs, struct checkpoint *c) WARN_UNUSED;
+// Only takes the dirty list and what is to be unlinked.
+int cut_take_dirty(struct fs *fs, struct checkpoint *c) WARN_UNUSED;
+// After the superblock: bookkeeping of every node, host space, unlinks. Frees c.
+void complete_checkpoint(struct fs *fs, struct checkpoint *c);
+// Frees c and the references that it holds.
+void complete_free(struct fs *fs, struct checkpoint *c);
+
+#endif

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cut of a checkpoint: the exact state after record S, sealed into memory, so that nothing has
+// to be frozen or copied later (STORAGE.md section 3, step 1).
+#include "fusefs/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "crypto/rng.h"
+#include "crypto/secret.h"
+
+static const uint8_t *next_nonce(struct checkpoint *c)
+{
+	// The plaintext of the cut is final: nothing changes under the exclusive cut.
+	if (c->nonces_left == 0) {
+		rng_bytes(c->nonces, sizeof c->nonces);
+		c->nonces_left = CUT_NONCES;
+	}
+	return c->nonces + --c->nonces_left * GCM_NONCE_BYTES;
+}
+
+static uint8_t *add_job(struct checkpoint *c, uint64_t position, bool fresh)
+{
+	if (c->jobs_len == c->jobs_cap) {
+		size_t cap = c->jobs_cap ? c->jobs_cap * 2 : 256;
+		struct job *jobs = realloc(c->jobs, cap * sizeof *jobs);
+
+		if (!jobs) {
+			return NULL;
+		}
+		c->jobs = jobs;
+		c->jobs_cap = cap;
+	}
+	uint8_t *page = malloc(WARD_PAGE);
+	if (page) {
+		c->jobs[c->jobs_len++] = (struct job){position, fresh, page};
+		c->current->count++;
+	}
+	return page;
+}
+
+static int seal_content(struct checkpoint *c, struct node *n, unsigned level, uint64_t index,
+			uint64_t position, bool fresh, const uint8_t *plain, struct seal *ret)
+{
+	struct object_keys *keys = n->obj->keys;
+	uint16_t generation = object_keys_newest(keys);
+	uint8_t *page = add_job(c, position, fresh);
+
+	if (!page) {
+		return WERR_NOMEM;
+	}
+	n->obj->data_seals++;
+	return seal_page(object_keys_data(keys, generation), generation, level, index,
+			 next_nonce(c), plain, page, ret);
+}
+
+static int seal_table(struct checkpoint *c, struct node *n)
+{
+	struct object *o = n->obj;
+	int err = 0;
+
+	for (uint32_t i = table_next_dirty(o->table, 0); err == 0 && i != UINT32_MAX;
+	     i = table_next_dirty(o->table, i + 1)) {
+		const uint8_t *bytes = table_page_bytes(o->table, i);
+		struct seal s = {{0}};
+
+		err = tree_prepare(o->tree, i, 1);
+		if (err == 0 && bytes) {
+			err = seal_content(c, n, 0, i, tree_position(i), i >= o->guard, bytes, &s);
+		}
+		if (err == 0) {
+			(void)tree_set(o->tree, i, &s);
+			table_clean(o->table, i);
+		}
+		if (i >= o->guard) {
+			o->guard = (uint64_t)i + 1;
+		}
+	}
+	return err;
+}
+
+static int seal_xattrs(struct checkpoint *c, struct node *n, bool fresh)
+{
+	struct object *o = n->obj;
+	int err = 0;
+
+	memset(o->xattr_seals, 0, sizeof o->xattr_seals);
+	o->xattr_paged = o->xattrs_len > OBJECT_XATTR_INLINE_MAX;
+	for (size_t i = 0; err == 0 && o->xattr_paged && i < pages_of(o->xattrs_len); i++) {
+		uint8_t plain[WARD_PAGE] = {0};
+		size_t left = o->xattrs_len - i * WARD_PAGE;
+
+		memcpy(plain, o->xattrs + i * WARD_PAGE, left < WARD_PAGE ? left : WARD_PAGE);
+		err = seal_content(c, n, LEVEL_XATTR, i, POSITION_XATTR + i, fresh, plain,
+				   &o->xattr_seals[i]);
+		secret_wipe(plain, sizeof plain);
+	}
+	return err;
+}
+
+struct node_sealing {
+	struct checkpoint *c;
+	struct node *n;
+};
+
+static int seal_node(void *arg, unsigned level, uint64_t first, uint64_t position,
+		     const struct seal seals[static SEALS_PER_NODE], int fresh, struct seal *ret)
+{
+	struct node_sealing *s = arg;
+
+	return seal_content(s->c, s->n, level, first, position, fresh, (const uint8_t *)seals, ret);
+}
+
+// The copy of (parent, name) in a header: for repair, and for replay to find a directory's home.
+static void header_name(struct fs *fs, struct node *n, struct object_header *h)
+{
+	struct entry e;
+
+	if (n == fs->root) {
+		return;
+	}
+	pthread_rwlock_rdlock(&n->home->lock);
+	if (n->home->obj && table_get(n->home->obj->table, n->place, &e) == 0 &&
+	    e.number == n->number) {
+		h->parent_number = n->home->number;
+		h->parent_incarnation = n->home->incarnation;
+		h->name_len = e.name_len;
+		memcpy(h->name, e.name, e.name_len);
+	}
+	pthread_rwlock_unlock(&n->home->lock);
+}
+
+static int seal_header(struct checkpoint *c, struct node *n, struct object_header *h, bool fresh)
+{
+	struct object *o = n->obj;
+	struct object_id id = node_object_id(n);
+	uint8_t *page = add_job(c, 0, fresh);
+
+	if (!page) {
+		return WERR_NOMEM;
+	}
+	h->type = n->type;
+	h->layout = o->layout;
+	h->xattr_layout = o->xattr_paged;
+	h->generation = c->generation;
+	h->size = n->type == OBJECT_DIR ? (uint64_t)table_pages(o->table) * WARD_PAGE
+		  : n->target           ? 0 // a short target stands in the entry only
+					: n->attr.size;
+	h->header_seals = ++o->header_seals;
+	h->data_seals = o->data_seals;
+	h->xattr_len = (uint32_t)o->xattrs_len;
+	if (o->xattr_paged) {
+		memcpy(h->xattr_seals, o->xattr_seals, sizeof h->xattr_seals);
+	} else if (o->xattrs_len) {
+		memcpy(h->xattr_inline, o->xattrs, o->xattrs_len);
+	}
+	if (o->layout == LAYOUT_INLINE) {
+		memcpy(h->inline_data, o->inline_data, (size_t)h->size);
+	} else {
+		tree_store_roots(o->tree, h->direct, h->roots);
+	}
+	return object_header_seal(h, &id, o->keys, next_nonce(c), page);
+}
+
+static bool nothing_to_store(const struct node *n)
+{
+	const struct object *o = n->obj;
+
+	if (n->generation) {
+		return false;
+	}
+	if (o->xattrs_len) {
+		return false;
+	}
+	return n->type == OBJECT_DIR ? table_pages(o->table) == 0
+				     : o->layout == LAYOUT_INLINE && n->attr.size == 0;
+}
+
+// Everything that changed of one object, sealed into jobs. n->lock held.
+static int seal_object(struct fs *fs, struct checkpoint *c, struct part *p, struct object_header *h)
+{
+	struct node *n = p->n;
+	bool fresh = n->generation == 0, bulk = false;
+	int err = object_load(fs, n);
+
+	if (err) {
+		return err;
+	}
+	if (nothing_to_store(n)) {
+		p->skipped = true;
+		return 0;
+	}
+	struct object *o = n->obj;
+	err = object_need_keys(fs, n);
+	if (err == 0) {
+		err = commit_log(fs, n, LOG_CUT, &bulk);
+	}
+	if (err == 0 && n->type == OBJECT_DIR) {
+		err = seal_table(c, n);
+	}
+	if (err == 0) {
+		err = seal_xattrs(c, n, fresh);
+	}
+	if (err == 0 && o->layout == LAYOUT_TREE) {
+		struct node_sealing s = {c, n};
+
+		err = tree_seal(o->tree, seal_node, &s);
+	}
+	if (err == 0) {
+		err = seal_header(c, n, h, fresh);
+	}
+	if (err == 0) {
+		p->sealed = true;
+		p->placed_end = o->placed_end;
+		o->guard = o->placed_end > o->guard ? o->placed_end : o->guard;
+		n->generation = c->generation;
+		n->attr.flags |= ATTR_HAS_OBJECT;
+	}
+	object_account(fs, o);
+	return err;
+}
+
+// The home entry follows: attributes and, for what was sealed, the bound.
+static int update_home(struct fs *fs, struct part *p)
+{
+	struct node *n = p->n, *home = n == fs->root ? n : n->home;
+	table_place place = n == fs->root ? ROOT_SELF_PLACE : n->place;
+
+	pthread_rwlock_wrlock(&home->lock);
+	int err = object_load(fs, home);
+	if (err == 0) {
+		err = table_set_attr(home->obj->table, place, &n->attr);
+	}
+	if (err == 0 && p->sealed) {
+		n->bound = n->generation;
+		n->bound_epoch = n->epoch;
+	}
+	// Also where only the name is new: the entry in the log may have had an older bound.
+	if (err == 0 && n->generation && n != fs->root) {
+		err = table_set_bound(home->obj->table, place, n->bound, n->bound_epoch);
+	}
+	pthread_rwlock_unlock(&home->lock);
+	return err;
+}
+
+static int cut_part(struct fs *fs, struct checkpoint *c, struct part *p)
+{
+	struct node *n = p->n;
+	struct object_header *h = calloc(1, sizeof *h);
+	int err = 0;
+
+	if (!h) {
+		return WERR_NOMEM;
+	}
+	p->first = c->jobs_len;
+	c->current = p;
+	p->skipped = n->orphan;
+	n->cut_change = atomic_load(&n->change);
+	if (!n->orphan) {
+		// The root's own entry stands in its own table: attributes first, then the table is
+		// sealed.
+		if (n == fs->root) {
+			err = update_home(fs, p);
+		}
+		if (err == 0 && p->flags & DIRTY_CONTENT) {
+			header_name(fs, n, h);
+			pthread_rwlock_wrlock(&n->lock);
+			err = seal_object(fs, c, p, h);
+			pthread_rwlock_unlock(&n->lock);
+		}
+		if (err == 0 && n != fs->root) {
+			err = update_home(fs, p);
+		}
+	}
+	secret_wipe(h, sizeof *h);
+	free(h);
+	return err;
+}
+
+static int compare_depth(const void *a, const void *b)
+{
+	const struct part *x = a, *y = b;
+
+	return x->depth > y->depth ? -1 : x->depth < y->depth;
+}
+
+// Takes the dirty list: children before parents, because a bound changes its parent's table.
+int cut_take_dirty(struct fs *fs, struct checkpoint *c)
+{
+	size_t count = atomic_load(&fs->dirty_count);
+
+	c->parts = calloc(count + 1, sizeof *c->parts);
+	if (!c->parts) {
+		return WERR_NOMEM;
+	}
+	pthread_mutex_lock(&fs->dirty_lock);
+	for (struct node *n = fs->dirty_list, *next; n; n = next) {
+		struct part *p = &c->parts[c->parts_len++];
+
+		next = n->dirty_next;
+		p->n = n;
+		p->flags = n->dirty;
+		for (struct node *up = n->home; up; up = up->home) {
+			p->depth++;
+		}
+		n->dirty = 0;
+		n->dirty_next = NULL;
+	}
+	fs->dirty_list = NULL;
+	atomic_store(&fs->dirty_count, 0);
+	c->unlinks = fs->unlinks;
+	fs->unlinks = NULL;
+	pthread_mutex_unlock(&fs->dirty_lock);
+	qsort(c->parts, c->parts_len, sizeof *c->parts, compare_depth);
+	return 0;
+}
+
+int cut_make(struct fs *fs, struct checkpoint *c)
+{
+	pthread_rwlock_wrlock(&fs->cut);
+	int err = cut_take_dirty(fs, c);
+
+	c->k = atomic_fetch_add(&fs->k, 1);
+	c->generation = (uint64_t)fs->mount << 40 | c->k;
+	for (size_t i = 0; err == 0 && i < c->parts_len; i++) {
+		err = cut_part(fs, c, &c->parts[i]);
+	}
+	journal_mark(fs->j, &c->mark);
+	atomic_store(&fs->image_count, 0);
+	pthread_rwlock_unlock(&fs->cut);
+	secret_wipe(c->nonces, sizeof c->nonces);
+	return err;
+}
