@@ -264,6 +264,9 @@ int checkpoint_run(struct fs *fs)
 	bool locked = true;
 	int err = 0;
 
+	if (atomic_load(&fs->read_only)) {
+		return WERR_READONLY; // what is durable stays as it is
+	}
 	pthread_mutex_lock(&fs->checkpoint_lock);
 	pthread_mutex_lock(&fs->commit_lock);
 	if (fs->unfinished) {

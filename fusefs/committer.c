@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <syslog.h>
 #include <time.h>
 
 #define CHECKPOINT_MS_DEFAULT 5000u
 #define SPACE_MARGIN (32ull << 20)
 #define SPACE_AGE_MS 1000u
+#define CHECKPOINT_TRIES 5u // then the host is not to be trusted with anything more
 
 static uint64_t now_ms(void)
 {
@@ -272,6 +274,7 @@ static void *checkpointer(void *arg)
 	struct fs *fs = arg;
 	unsigned every =
 		fs->params.checkpoint_ms ? fs->params.checkpoint_ms : CHECKPOINT_MS_DEFAULT;
+	unsigned failures = 0;
 	struct timespec due;
 
 	deadline(&due, every);
@@ -289,11 +292,16 @@ static void *checkpointer(void *arg)
 		uint64_t ticket = fs->checkpoint_wanted;
 		pthread_mutex_unlock(&fs->work_lock);
 		int err = checkpoint_run(fs);
-		if (err) {
-			fs_log(fs, 3, "checkpoint failed: %s; it will be tried again",
+		bool space = err == WERR_NOSPACE || err == WERR_QUOTA;
+
+		failures = err && !space ? failures + 1 : 0;
+		if (failures == CHECKPOINT_TRIES) {
+			fs_set_read_only(fs, werr_text(err));
+		} else if (err && !atomic_load(&fs->read_only)) {
+			fs_log(fs, LOG_ERR, "checkpoint failed: %s; it will be tried again",
 			       werr_text(err));
 		}
-		atomic_store(&fs->no_space, err == WERR_NOSPACE || err == WERR_QUOTA);
+		atomic_store(&fs->no_space, space);
 		node_sweep(fs);
 		pthread_mutex_lock(&fs->work_lock);
 		fs->checkpoint_error = err;
