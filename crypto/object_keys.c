@@ -250,6 +250,82 @@ int object_keys_unwrap(const struct keyring *ring, const struct object_id *id, c
 	return 0;
 }
 
+// Draws a key and puts it into its place.
+static int add_fresh(struct object_keys *keys, const struct keyring *ring,
+		     const struct object_id *id, uint16_t kind, uint16_t generation)
+{
+	uint8_t raw[GCM_KEY_BYTES];
+
+	rng_bytes(raw, sizeof(raw));
+	int rc = append_tlv(keys, ring, id, kind, generation, raw);
+	if (rc == 0)
+		rc = add_key(keys, kind, generation, raw);
+	secret_wipe(raw, sizeof(raw));
+	return rc;
+}
+
+// The data keys of `old` (of id `was`), wrapped again for `id`.
+static int rewrap_data(struct object_keys *keys, const struct keyring *ring,
+		       const struct object_id *id, const struct object_keys *old,
+		       const struct object_id *was)
+{
+	const uint8_t *master = keyring_master(ring, was->class_, was->epoch);
+	uint8_t aad[WRAP_AAD_BYTES];
+	uint8_t raw[GCM_KEY_BYTES];
+	struct rcursor c;
+	struct key_tlv t;
+	int rc = 0;
+
+	rcursor_init(&c, old->tlv, old->tlv_len);
+	while (rc == 0 && rcursor_left(&c) > 0) {
+		rc = key_tlv_next(&c, &t);
+		if (rc < 0 || t.kind != TLV_DATA_KEY)
+			continue;
+		wrap_aad(ring, was, t.kind, t.generation, aad);
+		rc = siv_unwrap(master, aad, sizeof(aad), t.wrapped, GCM_KEY_BYTES, raw);
+		if (rc == 0)
+			rc = append_tlv(keys, ring, id, t.kind, t.generation, raw);
+		if (rc == 0)
+			rc = add_key(keys, t.kind, t.generation, raw);
+	}
+	secret_wipe(raw, sizeof(raw));
+	return rc;
+}
+
+int object_keys_full(const struct object_keys *keys)
+{
+	return keys->data_len == OBJECT_DATA_KEYS_MAX || object_keys_newest(keys) == UINT16_MAX;
+}
+
+int object_keys_renew(const struct keyring *ring, const struct object_id *id,
+		      const struct object_keys *keys, uint32_t epoch, struct object_keys **ret)
+{
+	struct object_id next = *id;
+
+	next.epoch = epoch;
+	int rc = id_check(&next);
+	if (rc < 0)
+		return rc;
+	if (keyring_master(ring, id->class_, id->epoch) == NULL ||
+	    keyring_master(ring, id->class_, epoch) == NULL)
+		return WERR_AUTH;
+	struct object_keys *made = secret_alloc(sizeof(*made));
+	if (made == NULL)
+		return WERR_NOMEM;
+	rc = add_fresh(made, ring, &next, TLV_HEADER_KEY, 0);
+	if (rc == 0)
+		rc = rewrap_data(made, ring, &next, keys, id);
+	if (rc == 0 && !object_keys_full(keys))
+		rc = add_fresh(made, ring, &next, TLV_DATA_KEY,
+			       (uint16_t)(object_keys_newest(keys) + 1));
+	if (rc < 0) {
+		object_keys_free(made);
+		return rc;
+	}
+	*ret = made;
+	return 0;
+}
+
 void object_keys_free(struct object_keys *keys)
 {
 	if (keys == NULL)

@@ -45,6 +45,17 @@ int object_keys_new(const struct keyring *ring, const struct object_id *id,
 // WERR_NOMEM. *ret untouched on failure.
 int object_keys_unwrap(const struct keyring *ring, const struct object_id *id, const uint8_t *tlv,
 		       size_t tlv_len, struct object_keys **ret) WARN_UNUSED;
+// The keys that follow `keys` (of `id`) from now on, wrapped under `epoch`: a fresh header key, all
+// data keys, and a fresh one of the next generation. Where the area has no room for that one
+// (object_keys_full) the data keys stay what they are. For an object whose master key is not the
+// current one any more, or whose key has made too many seals. `keys` stays as it is; the caller
+// owns *ret. WERR_INVALID (epoch 0), WERR_AUTH (no master key of this epoch, or id is not that of
+// `keys`), WERR_NOMEM. *ret untouched on failure.
+int object_keys_renew(const struct keyring *ring, const struct object_id *id,
+		      const struct object_keys *keys, uint32_t epoch,
+		      struct object_keys **ret) WARN_UNUSED;
+// Whether object_keys_renew can add no data key any more.
+int object_keys_full(const struct object_keys *keys);
 void object_keys_free(struct object_keys *keys);
 
 const struct gcm_key *object_keys_header(const struct object_keys *keys);

@@ -214,6 +214,86 @@ START_TEST(many_generations)
 }
 END_TEST
 
+// A new epoch: the header key is another one, what was sealed before still opens, what comes next
+// is under a key that the old master never wrapped.
+START_TEST(renewed)
+{
+	struct object_id id = fixture_id(OBJECT_FILE);
+	struct object_id next = id;
+	struct object_keys *old = NULL;
+	struct object_keys *made = NULL;
+	struct object_keys *back = NULL;
+	size_t len;
+
+	id.epoch = 1;
+	next.epoch = 2;
+	ck_assert_int_eq(object_keys_new(ring, &id, &old), 0);
+	ck_assert_int_eq(object_keys_renew(ring, &id, old, 2, &made), 0);
+	const uint8_t *tlv = object_keys_tlv(made, &len);
+	ck_assert_uint_eq(len, 52 + 2 * 56);
+	ck_assert_int_eq(object_keys_check(tlv, len), 0);
+	ck_assert_int_eq(object_keys_unwrap(ring, &id, tlv, len, &back), WERR_AUTH);
+	ck_assert_int_eq(object_keys_unwrap(ring, &next, tlv, len, &back), 0);
+	ck_assert_uint_eq(object_keys_newest(back), 2);
+	ck_assert(same_key(object_keys_data(back, 1), object_keys_data(old, 1)));
+	ck_assert(same_key(object_keys_data(back, 2), object_keys_data(made, 2)));
+	ck_assert(same_key(object_keys_header(back), object_keys_header(made)));
+	ck_assert(!same_key(object_keys_header(made), object_keys_header(old)));
+	ck_assert(!same_key(object_keys_data(made, 2), object_keys_data(made, 1)));
+	ck_assert(!same_key(object_keys_data(made, 2), object_keys_header(made)));
+	ck_assert_uint_eq(object_keys_newest(old), 1);
+	object_keys_free(old);
+	object_keys_free(made);
+	object_keys_free(back);
+}
+END_TEST
+
+// Within one epoch as often as there is room; then the data keys stay and only the header key goes.
+START_TEST(renewed_until_full)
+{
+	struct object_id id = fixture_id(OBJECT_FILE);
+	struct object_keys *keys = NULL;
+	struct object_keys *next = NULL;
+	size_t len;
+
+	ck_assert_int_eq(object_keys_new(ring, &id, &keys), 0);
+	for (uint16_t i = 2; i <= OBJECT_DATA_KEYS_MAX; i++) {
+		ck_assert(!object_keys_full(keys));
+		ck_assert_int_eq(object_keys_renew(ring, &id, keys, id.epoch, &next), 0);
+		ck_assert_uint_eq(object_keys_newest(next), i);
+		object_keys_free(keys);
+		keys = next;
+	}
+	ck_assert(object_keys_full(keys));
+	ck_assert_int_eq(object_keys_renew(ring, &id, keys, id.epoch, &next), 0);
+	ck_assert_uint_eq(object_keys_newest(next), OBJECT_DATA_KEYS_MAX);
+	(void)object_keys_tlv(next, &len);
+	ck_assert_uint_eq(len, OBJECT_KEYS_TLV_MAX);
+	for (uint16_t i = 1; i <= OBJECT_DATA_KEYS_MAX; i++)
+		ck_assert(same_key(object_keys_data(keys, i), object_keys_data(next, i)));
+	ck_assert(!same_key(object_keys_header(keys), object_keys_header(next)));
+	object_keys_free(keys);
+	object_keys_free(next);
+}
+END_TEST
+
+START_TEST(renew_refusals)
+{
+	struct object_id id = fixture_id(OBJECT_FILE);
+	struct object_id other = id;
+	struct object_keys *keys = NULL;
+	struct object_keys *next = NULL;
+
+	other.number ^= 1;
+	ck_assert_int_eq(object_keys_new(ring, &id, &keys), 0);
+	ck_assert_int_eq(object_keys_renew(ring, &id, keys, 0, &next), WERR_INVALID);
+	ck_assert_int_eq(object_keys_renew(ring, &id, keys, 3, &next), WERR_AUTH);
+	ck_assert_int_eq(object_keys_renew(ring, &other, keys, 2, &next), WERR_AUTH);
+	ck_assert_ptr_null(next);
+	object_keys_free(keys);
+}
+END_TEST
+
 // Structure. The area of two data keys: 0 header key, 52 data key 1, 108 data key 2, end 164.
 static const struct {
 	const char *what;
@@ -278,6 +358,9 @@ int main(void)
 	tcase_add_loop_test(tc, bad_ids, 0, 4);
 	tcase_add_test(tc, changed_bytes);
 	tcase_add_test(tc, many_generations);
+	tcase_add_test(tc, renewed);
+	tcase_add_test(tc, renewed_until_full);
+	tcase_add_test(tc, renew_refusals);
 	tcase_add_loop_test(tc, structure, 0, sizeof(rows) / sizeof(rows[0]));
 	tcase_add_test(tc, structure_too_long);
 	suite_add_tcase(suite, tc);
