@@ -148,9 +148,8 @@ static int new_root_node(struct fs *fs)
 	int err = node_new(fs, FS_ROOT, fs->v->h->root_incarnation, OBJECT_DIR, &fs->root);
 
 	if (err == 0) {
-		fs->root->bound = fs->v->h->root_generation;
 		fs->root->bound_epoch = fs->v->h->root_epoch;
-		fs->root->base = fs->root->generation = fs->root->bound;
+		node_set_generation(fs->root, fs->v->h->root_generation);
 		node_look(
 			fs,
 			fs->root); // the kernel knows the root from the start and never forgets it
@@ -341,13 +340,16 @@ void fs_abandon(struct fs *fs)
 
 void fs_get_status(struct fs *fs, struct fs_status *ret)
 {
+	pthread_mutex_lock(&fs->nodes_lock);
+	size_t nodes = fs->nodes_count;
+	pthread_mutex_unlock(&fs->nodes_lock);
 	*ret = (struct fs_status){
 		.mount = fs->mount,
 		.checkpoints = atomic_load(&fs->checkpoints),
 		.generation = atomic_load(&fs->last_generation),
 		.journal_used = fs->j ? journal_used(fs->j) : 0,
 		.journal_capacity = fs->j ? journal_capacity(fs->j) : 0,
-		.nodes = fs->nodes_count,
+		.nodes = nodes,
 		.overlay_bytes = atomic_load(&fs->overlay_bytes),
 		.metadata_bytes = atomic_load(&fs->cache_bytes),
 		.refusals = atomic_load(&fs->refusals),

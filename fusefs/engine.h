@@ -226,6 +226,8 @@ struct fs {
 // --- node.c: the node table, references, dirtiness ---
 int node_table_init(struct fs *fs) WARN_UNUSED;
 void node_table_free(struct fs *fs);
+// As a home entry says it, before anything of it was loaded: bound, last checkpoint and last cut are one.
+void node_set_generation(struct node *n, uint64_t generation);
 // Keeps the short target of a symlink (a copy).
 int node_set_target(struct node *n, const void *target, size_t len) WARN_UNUSED;
 // A reference to the node with this number, or NULL.

@@ -108,6 +108,13 @@ static struct node *make_node(uint64_t number, uint64_t incarnation, uint8_t typ
 	return n;
 }
 
+void node_set_generation(struct node *n, uint64_t generation)
+{
+	n->bound = generation;
+	atomic_store(&n->base, generation);
+	atomic_store(&n->generation, generation);
+}
+
 int node_set_target(struct node *n, const void *target, size_t len)
 {
 	if (len == 0) {
@@ -185,9 +192,8 @@ int node_from_entry(struct fs *fs, const struct entry *e, struct node *home, tab
 			return WERR_NOMEM;
 		}
 		n->attr = e->attr;
-		n->bound = e->generation;
+		node_set_generation(n, e->generation);
 		n->bound_epoch = e->epoch;
-		n->generation = n->base = e->generation;
 		n->home = home;
 		n->place = place;
 		home->refs++;

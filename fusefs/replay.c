@@ -149,7 +149,7 @@ static int replay_dir(struct replay *rp, const struct objref *ref, struct touche
 	if (!n) {
 		err = node_new(fs, ref->number, ref->incarnation, OBJECT_DIR, &n);
 		if (err == 0) {
-			n->bound = n->base = n->generation = ref->base;
+			node_set_generation(n, ref->base);
 		}
 	}
 	if (err == 0 && (n->type != OBJECT_DIR || n->incarnation != ref->incarnation)) {
@@ -674,7 +674,7 @@ static int base_state(struct replay *rp)
 	if (rp->root_generation == 0) {
 		return engine_make_root(fs); // the very first checkpoint did not complete
 	}
-	fs->root->bound = fs->root->base = fs->root->generation = rp->root_generation;
+	node_set_generation(fs->root, rp->root_generation);
 	int err = engine_load_root(fs);
 	if (err == 0 && fs->root->base != rp->root_generation) {
 		err = fs_refuse(fs, FS_ROOT, WERR_ROLLBACK,

@@ -139,7 +139,7 @@ static int from_command(const char *command, struct line *line)
 	if (err)
 		return report_fail(err, command, "cannot be started: %s", werr_text(err));
 	close(out);
-	out = -1;
+	out = -1; // NOLINT(clang-analyzer-deadcode.DeadStores): the clean-up of the scope reads it
 	err = from_fd(in, command, line);
 	drain(in);
 	int status = wait_for(pid);
