@@ -60,16 +60,15 @@ static int flush_placed(struct fs *fs, struct node *n)
 		return 0;
 	}
 	o->guard = end > o->guard ? end : o->guard;
-	o->host_written = false;
 	pthread_rwlock_unlock(&n->lock);
 
 	int err = object_datasync(fs, n);
 
 	pthread_rwlock_wrlock(&n->lock);
+	// host_written stays: a checkpoint that runs meanwhile must not take this flush for
+	// granted.
 	if (n->obj && err == 0 && n->obj->flushed_to < end && n->obj->placed_end >= end) {
 		n->obj->flushed_to = end;
-	} else if (n->obj && err) {
-		n->obj->host_written = true;
 	}
 	pthread_rwlock_unlock(&n->lock);
 	return err;
@@ -405,10 +404,17 @@ int fs_admit(struct fs *fs, uint64_t growth)
 		uint64_t used = journal_used(fs->j), images = atomic_load(&fs->image_count);
 		uint64_t dirty = atomic_load(&fs->dirty_bytes),
 			 overlay = atomic_load(&fs->overlay_bytes);
-		bool full = used > capacity / 2 || images > images_max || dirty > capacity / 4;
+		unsigned open, unflushed;
+
+		// A descriptor is kept until its file was flushed: many new large files are many
+		// descriptors.
+		hostcache_count(fs->hc, &open, &unflushed);
+		bool full = used > capacity / 2 || images > images_max || dirty > capacity / 4 ||
+			    unflushed > ENGINE_DESCRIPTORS * 3 / 4;
 
 		if (!full && overlay <= overlay_max) {
-			if (images > images_max / 2 || dirty > capacity / 8) {
+			if (images > images_max / 2 || dirty > capacity / 8 ||
+			    unflushed > ENGINE_DESCRIPTORS / 2) {
 				want_checkpoint(fs);
 			} else if (overlay > overlay_max / 2 && !fs->params.manual) {
 				want_spill(fs);

@@ -9,7 +9,6 @@
 
 #include "crypto/rng.h"
 
-#define DESCRIPTORS 512u
 #define CACHE_MIB_DEFAULT 64u
 #define OVERLAY_MIB_DEFAULT 32u
 
@@ -288,7 +287,7 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	fs->mount = v->h->mount + (v->readonly ? 0 : 1);
 	err = node_table_init(fs);
 	if (err == 0) {
-		err = hostcache_new(fs->host, DESCRIPTORS, &fs->hc);
+		err = hostcache_new(fs->host, ENGINE_DESCRIPTORS, &fs->hc);
 	}
 	if (err == 0) {
 		err = new_root_node(fs);
