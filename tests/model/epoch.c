@@ -52,12 +52,32 @@ void epoch_cut(struct model *m)
 	recover(m, AFTER_CUT);
 }
 
+int epoch_cut_twice(struct model *m, uint64_t calls)
+{
+	m->cuts++;
+	world_cut(m->world);
+	m->dark = 0;
+	world_arm(m->world, calls);
+	int err = world_open(m->world);
+
+	if (world_dark(m->world)) {
+		world_cut(m->world);
+		recover(m, AFTER_CUT);
+		return 1;
+	}
+	TRACE_CHECK(!err, "opening after a power cut: %d (%s)", err, werr_text(err));
+	world_disarm(m->world);
+	m->fs = world_fs(m->world);
+	verify_tree(m, AFTER_CUT);
+	return 0;
+}
+
 void epoch_kill(struct model *m)
 {
 	trace_op("kill");
 	m->kills++;
 	world_kill(m->world);
-	recover(m, AFTER_KILL);
+	recover(m, m->dark ? AFTER_KILL_IN_CALL : AFTER_KILL);
 }
 
 // What a clean end must keep: every attribute of every node.
@@ -90,7 +110,7 @@ void epoch_remount(struct model *m)
 	m->remounts++;
 	int err = world_close(m->world);
 
-	if (world_dark(m->world)) {
+	if (world_dark(m->world) || (err && m->faults)) {
 		for (size_t i = 0; i < m->shape.n_nodes; i++)
 			model_touch(m->shape.nodes[i]);
 		epoch_cut(m);

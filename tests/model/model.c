@@ -50,8 +50,10 @@ void model_choose_name(struct model *m, const struct shape_node *dir, unsigned e
 int model_answer(struct model *m, int err, const int *allowed)
 {
 	trace_more(" = %d", err);
-	if (err && world_dark(m->world)) {
+	if (err && (world_dark(m->world) || (m->faults && err == WERR_IO) ||
+		    (m->faults && err == WERR_READONLY))) {
 		m->dark = 1;
+		m->dark_name_op = m->shape.name_op;
 		return allowed[0] == 0;
 	}
 	if (allowed[0] == 0 && err == 0)
@@ -89,8 +91,9 @@ int model_know(struct model *m, struct shape_node *node)
 		return 0;
 	int err = fs_lookup(m->fs, dir->ino, name, &st);
 
-	if (err && world_dark(m->world)) {
+	if (err && (world_dark(m->world) || m->faults)) {
 		m->dark = 1;
+		m->dark_name_op = m->shape.name_op;
 		return 0;
 	}
 	TRACE_CHECK(!err, "look-up of %s in %016lx: %d (%s)", trace_name(name),
@@ -148,4 +151,42 @@ void model_all_durable(struct model *m)
 	shape_names_durable(&m->shape);
 	for (size_t i = 0; i < m->shape.n_nodes; i++)
 		shape_settle(m->shape.nodes[i], m->seq, 0);
+}
+
+// The root is as the engine made it.
+static void take_root(struct model *m)
+{
+	struct fs_stat st;
+	int err = fs_getattr(m->fs, FS_ROOT, &st);
+
+	TRACE_CHECK(!err, "getattr of the root: %d (%s)", err, werr_text(err));
+	m->shape.nodes[0]->owners[0] =
+		(struct shape_owner){0, st.attr.mode, st.attr.uid, st.attr.gid};
+}
+
+struct model *model_new(struct world *world, uint64_t seed)
+{
+	struct model *m = trace_calloc(1, sizeof(*m));
+
+	m->rng.state = seed;
+	m->buf = trace_calloc(1, MODEL_BUF);
+	m->buf2 = trace_calloc(1, MODEL_BUF);
+	m->world = world;
+	shape_init(&m->shape);
+	int err = world_open(world);
+
+	TRACE_CHECK(!err, "opening a new vault: %d (%s)", err, werr_text(err));
+	m->fs = world_fs(world);
+	take_root(m);
+	return m;
+}
+
+void model_free(struct model *m)
+{
+	stream_drop_all(m);
+	shape_clear(&m->shape);
+	world_free(m->world);
+	free(m->buf);
+	free(m->buf2);
+	free(m);
 }

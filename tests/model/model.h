@@ -34,6 +34,9 @@ struct model {
 	struct prng rng;
 	uint64_t seq; // number of the current operation
 	int dark;     // the power went off during an operation: recover before the next one
+	int faults;   // host errors were asked for: an operation that answers one ends like one
+		      // without power
+	uint64_t dark_name_op; // name operations answered when it went off
 	// A node whose making was not answered: it may be there under a number that nobody knows.
 	struct shape_node *pending, *pending_dir;
 	char pending_name[FS_NAME_MAX + 1];
@@ -43,6 +46,9 @@ struct model {
 };
 #define MODEL_BUF (2u << 20)
 
+// Opens the world's vault, which must be new, and begins with an empty model. Takes the world over.
+struct model *model_new(struct world *world, uint64_t seed);
+void model_free(struct model *m); // closed or abandoned before
 // Names of the pool that operations draw from.
 void model_pool_name(unsigned i, char out[static FS_NAME_MAX + 1]);
 // A name for an operation on a directory: one that is there (in about `existing` of 100 cases) or
@@ -115,7 +121,7 @@ void stream_drop(struct model *m, const struct shape_node *dir);
 void stream_drop_all(struct model *m);
 
 // What the tree is compared with after it was opened again.
-enum model_after { AFTER_CLOSE, AFTER_KILL, AFTER_CUT };
+enum model_after { AFTER_CLOSE, AFTER_KILL, AFTER_KILL_IN_CALL, AFTER_CUT };
 // Walks the whole tree, compares it, and takes over what the crash left.
 void verify_tree(struct model *m, enum model_after after);
 // No host file without a name: an object that was removed is gone from the host.
@@ -125,5 +131,8 @@ void verify_no_leak(struct model *m);
 void epoch_remount(struct model *m);
 void epoch_kill(struct model *m);
 void epoch_cut(struct model *m);
+// A power cut, and another one after `calls` host calls of the next mount. True when that mount
+// needed more calls than those.
+int epoch_cut_twice(struct model *m, uint64_t calls);
 
 #endif

@@ -182,11 +182,13 @@ void shape_names_durable(struct shape *s)
 	}
 }
 
-int shape_prefix(const struct shape *s, uint64_t hash, uint64_t *ret_name_op)
+int shape_prefix(const struct shape *s, uint64_t hash, uint64_t from, uint64_t *ret_name_op)
 {
 	for (size_t i = 0; i < s->n_hashes; i++) {
-		if (s->hashes[i] == hash) {
-			*ret_name_op = s->name_op - (s->n_hashes - 1 - i);
+		uint64_t op = s->name_op - (s->n_hashes - 1 - i);
+
+		if (s->hashes[i] == hash && op >= from) {
+			*ret_name_op = op;
 			return 1;
 		}
 	}

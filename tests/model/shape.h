@@ -95,9 +95,9 @@ void shape_name_op(struct shape *s);
 void shape_names_durable(struct shape *s);
 // The part of the tree's hash that one entry makes.
 uint64_t shape_hash(uint64_t dir, const char *name, uint64_t ino);
-// True when the tree had this hash after a name operation since the last durable point (or at it);
-// *ret_name_op: the first such operation.
-int shape_prefix(const struct shape *s, uint64_t hash, uint64_t *ret_name_op);
+// True when the tree had this hash after a name operation since the last durable point (or at it),
+// not before operation `from`. *ret_name_op: the first such operation.
+int shape_prefix(const struct shape *s, uint64_t hash, uint64_t from, uint64_t *ret_name_op);
 
 uint32_t shape_nlink(const struct shape_node *node);
 struct shape_owner *shape_owner(const struct shape_node *node);

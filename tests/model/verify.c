@@ -78,7 +78,7 @@ static uint64_t check_names(struct model *m, const struct walk *w, enum model_af
 	for (size_t i = 0; i < w->n; i++)
 		hash += shape_hash(w->found[i].dir, w->found[i].name, w->found[i].st.ino);
 	if (after == AFTER_CUT) {
-		TRACE_CHECK(shape_prefix(&m->shape, hash - extra, &op),
+		TRACE_CHECK(shape_prefix(&m->shape, hash - extra, 0, &op),
 			    "the names (%zu entries) are of no moment since the last durable one "
 			    "(%zu of them, %zu entries now)",
 			    w->n, m->shape.n_hashes, m->shape.live - 1);
@@ -86,6 +86,10 @@ static uint64_t check_names(struct model *m, const struct walk *w, enum model_af
 			 m->shape.name_op);
 		return op;
 	}
+	// The operation under way at the kill was not answered: it may have happened or not.
+	if (after == AFTER_KILL_IN_CALL &&
+	    shape_prefix(&m->shape, hash - extra, m->dark_name_op, &op))
+		return op;
 	for (size_t i = 0; i < w->n && hash - extra != m->shape.hash; i++) {
 		const struct shape_node *dir = shape_by_ino(&m->shape, w->found[i].dir);
 

@@ -20,6 +20,10 @@ struct world {
 	int64_t clock_s;
 	uint32_t clock_ns;
 	struct secret passphrase;
+	int cut_kind; // -1: random
+	uint64_t fail_from;
+	void (*on_flush)(void *arg);
+	void *on_flush_arg;
 };
 
 static void repeatable_bytes(void *arg, void *buf, size_t n)
@@ -54,6 +58,7 @@ struct world *world_new(uint64_t seed)
 
 	w->rng.state = seed ^ 0x5eed;
 	w->clock_s = 1700000000;
+	w->cut_kind = -1;
 	rng_replace(repeatable_bytes, &w->rng);
 	if (secret_init())
 		trace_fail("no secret memory");
@@ -66,6 +71,18 @@ struct world *world_new(uint64_t seed)
 	TRACE_CHECK(!err, "making the vault: %d (%s)", err, werr_text(err));
 	host->ops->close(host);
 	return w;
+}
+
+struct world *world_copy(const struct world *w)
+{
+	struct world *copy = trace_calloc(1, sizeof(*copy));
+
+	*copy = *w;
+	if (secret_copy(&copy->passphrase, w->passphrase.bytes, w->passphrase.len))
+		trace_fail("out of memory");
+	copy->disk = simhost_clone_after_kill(w->disk);
+	rng_replace(repeatable_bytes, &copy->rng);
+	return copy;
 }
 
 void world_free(struct world *w)
@@ -123,34 +140,27 @@ void world_kill(struct world *w)
 	replace_disk(w, simhost_clone_after_kill(w->disk));
 }
 
+void world_cut_kind(struct world *w, int kind)
+{
+	w->cut_kind = kind;
+}
+
 static void cut_disk(struct world *w)
 {
-	struct simcut cut = {.what = SIMCUT_RANDOM};
+	static const struct simcut cuts[WORLD_CUTS] = {
+		{.what = SIMCUT_NONE},
+		{.what = SIMCUT_ALL},
+		{.what = SIMCUT_ONLY_FILE, .file = JOURNAL_NAME},
+		{.what = SIMCUT_ALL_BUT_FILE, .file = JOURNAL_NAME},
+		{.what = SIMCUT_RANDOM, .tear = JOURNAL_NAME},
+		{.what = SIMCUT_RANDOM},
+	};
+	uint64_t kind =
+		w->cut_kind >= 0 ? (uint64_t)w->cut_kind : prng_below(&w->rng, 2 * WORLD_CUTS);
+	const struct simcut *cut = &cuts[kind < WORLD_CUTS ? kind : WORLD_CUTS - 1];
 
-	switch (prng_below(&w->rng, 12)) {
-	case 0:
-		cut.what = SIMCUT_NONE;
-		break;
-	case 1:
-		cut.what = SIMCUT_ALL;
-		break;
-	case 2:
-		cut.what = SIMCUT_ONLY_FILE;
-		cut.file = JOURNAL_NAME;
-		break;
-	case 3:
-		cut.what = SIMCUT_ALL_BUT_FILE;
-		cut.file = JOURNAL_NAME;
-		break;
-	case 4:
-	case 5:
-		cut.tear = JOURNAL_NAME;
-		break;
-	default:
-		break;
-	}
-	trace_op("cut %d, tear %s", (int)cut.what, cut.tear ? cut.tear : "nothing");
-	replace_disk(w, simhost_clone_after_cut(w->disk, prng_next(&w->rng), &cut));
+	trace_op("cut %d, tear %s", (int)cut->what, cut->tear ? cut->tear : "nothing");
+	replace_disk(w, simhost_clone_after_cut(w->disk, prng_next(&w->rng), cut));
 }
 
 void world_cut(struct world *w)
@@ -219,4 +229,34 @@ void world_objects(struct world *w, void (*fn)(void *arg, uint64_t number, const
 		TRACE_CHECK(!err || err == WERR_NOTFOUND, "listing folder %02x: %d (%s)", folder,
 			    err, werr_text(err));
 	}
+}
+
+void world_fail_flush(struct world *w, uint64_t nth, uint64_t count)
+{
+	struct simfault fault = {
+		.kind = SIM_DATASYNC, .nth = nth, .count = count, .error = WERR_IO};
+
+	trace_op("flushes %lu to %lu fail", nth, nth + count - 1);
+	w->fail_from = simhost_calls(w->disk, SIM_DATASYNC) + nth;
+	simhost_fail(w->disk, &fault);
+}
+
+int world_flushes_failed(const struct world *w)
+{
+	return simhost_calls(w->disk, SIM_DATASYNC) >= w->fail_from;
+}
+
+static void before_call(void *arg, enum simcall kind)
+{
+	struct world *w = arg;
+
+	if (kind == SIM_DATASYNC && w->on_flush)
+		w->on_flush(w->on_flush_arg);
+}
+
+void world_on_flush(struct world *w, void (*fn)(void *arg), void *arg)
+{
+	w->on_flush = fn;
+	w->on_flush_arg = arg;
+	simhost_on_call(w->disk, fn ? before_call : NULL, w);
 }

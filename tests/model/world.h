@@ -12,6 +12,8 @@ struct world;
 
 // A new vault (cheapest key derivation, smallest journal), not open.
 struct world *world_new(uint64_t seed);
+// The same once more, on a disk of its own. Not open.
+struct world *world_copy(const struct world *w);
 void world_free(struct world *w);
 // The engine, driven by the caller (fs_params.manual). The clock advances by a little more than a
 // second at each reading. Only a power cut armed before may make it fail: then the code is returned
@@ -27,6 +29,14 @@ void world_cut(struct world *w);
 // The power goes off by itself after `calls` more host calls that change something; world_cut()
 // must follow.
 void world_arm(struct world *w, uint64_t calls);
+// How the next power cuts are: an index into the kinds (WORLD_CUTS of them), or -1: random.
+#define WORLD_CUTS 6
+void world_cut_kind(struct world *w, int kind);
+// The nth flush from now on and the count - 1 after it fail.
+void world_fail_flush(struct world *w, uint64_t nth, uint64_t count);
+int world_flushes_failed(const struct world *w); // whether that happened
+// fn is called before every flush of a host file; NULL: no longer.
+void world_on_flush(struct world *w, void (*fn)(void *arg), void *arg);
 void world_disarm(struct world *w);
 int world_dark(const struct world *w);
 // Calls fn for the number of every object file in the host's folders; 0 for other names.
