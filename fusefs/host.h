@@ -123,7 +123,7 @@ int hostcache_sync(struct hostcache *c, struct host_file *f) WARN_UNUSED;
 int hostcache_sync_all(struct hostcache *c) WARN_UNUSED;
 // Closes the cached handle of an object, if any (it is about to be unlinked). Waits for borrowers.
 void hostcache_drop(struct hostcache *c, uint64_t number);
-// Handles now open, and those of them that are marked: for tests and status.
+// Handles now open, and those of them that are marked.
 void hostcache_count(struct hostcache *c, unsigned *ret_open, unsigned *ret_dirty);
 
 #endif

@@ -27,6 +27,7 @@ struct hostcache {
 	pthread_cond_t changed;
 	unsigned waiters; // on `changed`
 	unsigned open;
+	unsigned unflushed; // entries with dirty != 0
 	uint64_t dirty_clock;
 	struct entry *newest, *oldest;
 	struct entry **table;
@@ -113,6 +114,7 @@ static void unhash(struct hostcache *c, struct entry *e)
 		at = &(*at)->chain;
 	*at = e->chain;
 	c->open--;
+	c->unflushed -= e->dirty != 0;
 }
 
 static void destroy(struct hostcache *c, struct entry *e)
@@ -269,6 +271,7 @@ void hostcache_dirty(struct hostcache *c, struct host_file *f)
 	struct entry *e = f->cache;
 
 	pthread_mutex_lock(&c->lock);
+	c->unflushed += e->dirty == 0;
 	e->dirty = ++c->dirty_clock;
 	pthread_mutex_unlock(&c->lock);
 }
@@ -284,8 +287,10 @@ int hostcache_sync(struct hostcache *c, struct host_file *f)
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&c->lock);
-	if (e->dirty == before)
+	if (before && e->dirty == before) {
 		e->dirty = 0;
+		c->unflushed--;
+	}
 	pthread_mutex_unlock(&c->lock);
 	return 0;
 }
@@ -354,13 +359,8 @@ void hostcache_drop(struct hostcache *c, uint64_t number)
 
 void hostcache_count(struct hostcache *c, unsigned *ret_open, unsigned *ret_dirty)
 {
-	unsigned dirty = 0;
-
 	pthread_mutex_lock(&c->lock);
-	for (unsigned i = 0; i <= c->mask; i++)
-		for (const struct entry *e = c->table[i]; e; e = e->chain)
-			dirty += e->dirty != 0;
 	*ret_open = c->open;
-	*ret_dirty = dirty;
+	*ret_dirty = c->unflushed;
 	pthread_mutex_unlock(&c->lock);
 }
