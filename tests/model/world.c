@@ -20,8 +20,9 @@ struct world {
 	int64_t clock_s;
 	uint32_t clock_ns;
 	struct secret passphrase;
-	int cut_kind; // -1: random
-	uint64_t fail_from;
+	int cut_kind;       // -1: random
+	uint64_t fail_from; // flush that fails; UINT64_MAX: none
+	int failed;
 	void (*on_flush)(void *arg);
 	void *on_flush_arg;
 };
@@ -59,6 +60,7 @@ struct world *world_new(uint64_t seed)
 	w->rng.state = seed ^ 0x5eed;
 	w->clock_s = 1700000000;
 	w->cut_kind = -1;
+	w->fail_from = UINT64_MAX;
 	rng_replace(repeatable_bytes, &w->rng);
 	if (secret_init())
 		trace_fail("no secret memory");
@@ -130,6 +132,8 @@ static void stop(struct world *w)
 
 static void replace_disk(struct world *w, struct simhost *disk)
 {
+	w->failed = world_flushes_failed(w);
+	w->fail_from = UINT64_MAX; // the new one counts anew
 	simhost_free(w->disk);
 	w->disk = disk;
 }
@@ -243,7 +247,7 @@ void world_fail_flush(struct world *w, uint64_t nth, uint64_t count)
 
 int world_flushes_failed(const struct world *w)
 {
-	return simhost_calls(w->disk, SIM_DATASYNC) >= w->fail_from;
+	return w->failed || simhost_calls(w->disk, SIM_DATASYNC) >= w->fail_from;
 }
 
 static void before_call(void *arg, enum simcall kind)
