@@ -37,8 +37,13 @@ def top_rows():
 TOP_ROWS, MAX_PAGES = top_rows()
 
 
-def split_seals(data):
-    return [data[at:at + SEAL_BYTES] for at in range(0, len(data), SEAL_BYTES)]
+def split_seals(data, what):
+    seals = [data[at:at + SEAL_BYTES] for at in range(0, len(data), SEAL_BYTES)]
+    for seal in seals:
+        generation, flags = struct.unpack('<HH', seal[28:])
+        check(flags == 0, f'{what}: flags in a seal')
+        check(generation != 0 or is_hole(seal), f'{what}: seal without a generation')
+    return seals
 
 
 def is_hole(seal):
@@ -138,6 +143,7 @@ class Object:
         check(self.generation >= self.entry.least_generation, f'{what}: old copy (generation)')
         unknown = [self.parent == 0, self.parent_incarnation == 0, name_bytes == 0]
         check(all(unknown) or not any(unknown), f'{what}: half a parent')
+        check(b'\0' not in self.name and b'/' not in self.name, f'{what}: bad name')
         check(area_bytes <= ATTR_INLINE, f'{what}: attribute area is too long')
         area = c.take(area_bytes)
         self._parse_attributes(area, attr_layout, attr_bytes)
@@ -149,8 +155,8 @@ class Object:
             c.zeros(c.left())
         else:
             c.zeros(864 - c.at)
-            self.direct = split_seals(c.take(DIRECT * SEAL_BYTES))
-            self.tops = split_seals(c.take(LEVELS * SEAL_BYTES))
+            self.direct = split_seals(c.take(DIRECT * SEAL_BYTES), what)
+            self.tops = split_seals(c.take(LEVELS * SEAL_BYTES), what)
             check(self.size <= MAX_PAGES * PAGE, f'{what}: size out of bounds')
         check(kind != DIRECTORY or self.size % PAGE == 0, f'{what}: size of the directory is no whole page')
         check(kind in (FILE, DIRECTORY, SYMLINK) or self.size == 0, f'{what}: content in a special file')
@@ -160,18 +166,18 @@ class Object:
         if layout == 0:
             check(length == 0, f'{self.what}: length of attribute pages without pages')
             self.encoded = area
+            self.attributes()
             return
         check(len(area) == ATTR_INLINE, f'{self.what}: attribute area is too short for seals')
         check(ATTR_INLINE < length <= 65536, f'{self.what}: bytes of attributes out of bounds')
-        self.attr_seals, self.attr_bytes = split_seals(area), length
+        self.attr_seals, self.attr_bytes = split_seals(area, self.what), length
         for index, seal in enumerate(self.attr_seals):
             check(is_hole(seal) == (index * PAGE >= length), f'{self.what}: wrong attribute pages')
 
     def open_page(self, seal, level, index, position):
         what = f'{self.what}: page {index} of level {level}'
         nonce, tag = seal[:12], seal[12:28]
-        generation, flags = struct.unpack('<HH', seal[28:])
-        check(flags == 0, f'{what}: flags in its seal')
+        generation = int.from_bytes(seal[28:30], 'little')
         check(generation in self.ciphers, f'{what}: no data key of its generation')
         aad = struct.pack('<IIQ', level, generation, index)
         return unseal(self.ciphers[generation], nonce, tag, self._read_host(position, what), aad, what)
@@ -185,7 +191,7 @@ class Object:
             check(index * PAGE < self.size, f'{self.what}: page {index} is behind the end')
             yield index, page
             return
-        for i, child in enumerate(split_seals(page)):
+        for i, child in enumerate(split_seals(page, self.what)):
             yield from self._below(child, level - 1, index + i * FANOUT ** (level - 1),
                                    position + 1 + i * span(level - 1))
 
@@ -276,8 +282,8 @@ def parse_entry(data, what):
     check(entry.name and b'\0' not in entry.name and b'/' not in entry.name, f'{what}: bad name')
     check(target_bytes <= 1024 and b'\0' not in entry.target, f'{what}: bad target')
     check(target_bytes == 0 or (entry.is_home and file_type == SYMLINK), f'{what}: unexpected target')
-    check(not entry.is_home or entry.has_object or (entry.size, entry.blocks) == (target_bytes, 0),
-          f'{what}: content without an object')
+    if entry.is_home and file_type in (FILE, DIRECTORY, SYMLINK) and not entry.has_object:
+        check((entry.size, entry.blocks) == (target_bytes, 0), f'{what}: content without an object')
     return entry
 
 
@@ -290,6 +296,7 @@ def parse_home(c, entry, what):
     c.zeros(4)
     check(entry.mode <= 0o7777, f'{what}: mode out of bounds')
     check(entry.links >= 1, f'{what}: no links')
+    check(entry.size <= MAX_PAGES * PAGE, f'{what}: size out of bounds')
     check(entry.rdev == 0 or entry.type in (CHARDEV, BLOCKDEV), f'{what}: device number without device')
     check(all(n < 1000000000 for n in nanoseconds), f'{what}: nanoseconds out of bounds')
     check(entry.flags & ~(HAS_OBJECT | HAS_ATTRIBUTES) == 0, f'{what}: unknown flags')
@@ -365,8 +372,9 @@ class Vault:
         for entry, name, number in (own, b'.', ROOT), (links, b'..', LINKS):
             check(entry and entry.name == name and entry.is_home and entry.type == DIRECTORY
                   and entry.number == number, f'root directory: no entry {name!r} in its slot')
-        check(own.incarnation == h.root_incarnation and own.has_object,
-              'root directory: its own entry is of another object')
+        check(own.incarnation == h.root_incarnation, 'root directory: its own entry is of another object')
+        # What the entry says of the root's object is older than the page that it stands in.
+        own.flags |= HAS_OBJECT
         own.least_generation, own.least_epoch = bound.least_generation, bound.least_epoch
         self.root = own
         self.seen = {ROOT, LINKS}

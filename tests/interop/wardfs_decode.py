@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from vault_header import PAGE, VaultError, WrongPassphrase, check
-from vault_objects import (BLOCKDEV, CHARDEV, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Object, Vault)
+from vault_objects import (BLOCKDEV, CHARDEV, DIRECTORY, FIFO, FILE, ROOT, SOCKET, SYMLINK, Object, Vault)
 
 __all__ = ['Object', 'Vault', 'VaultError', 'WrongPassphrase', 'extract', 'list_tree', 'verify']
 KINDS = {FILE: '-', DIRECTORY: 'd', SYMLINK: 'l', FIFO: 'p', SOCKET: 's', CHARDEV: 'c', BLOCKDEV: 'b'}
@@ -60,8 +60,10 @@ def verify(vault):
 
 def check_agreement(entry, obj, pages):
     """What the home entry and the object both say of one content."""
-    if not entry.target:
+    if entry.number != ROOT and not entry.target:
         check(entry.size == obj.size, f'{obj.what}: its entry has another size')
+        if entry.type == DIRECTORY:  # pages of its table that have become holes still count
+            pages = min(max(pages, entry.blocks), entry.size // PAGE)
         check(entry.blocks == pages, f'{obj.what}: its entry has another number of pages')
 
 
@@ -92,6 +94,16 @@ def extract_one(vault, entry, path):
         os.mknod(path, kinds[entry.type] | 0o600, entry.rdev)
 
 
+def set_attributes(path, attributes):
+    for name, value in attributes.items():
+        if not name.startswith((b'user.', b'system.posix_acl_')):
+            continue
+        try:
+            os.setxattr(path, name, value, follow_symlinks=False)
+        except OSError as error:  # many filesystems hold less of them than a vault
+            print(f'wardfs_decode: {escape(path)}: {escape(name)} is not set: {error.strerror}', file=sys.stderr)
+
+
 def set_metadata(vault, entry, path):
     """Last of all for directories, since what is made in them changes their times."""
     is_link = entry.type == SYMLINK
@@ -99,9 +111,7 @@ def set_metadata(vault, entry, path):
         os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
     if not is_link:
         os.chmod(path, entry.mode)
-        for name, value in vault.attributes(entry).items():
-            if name.startswith((b'user.', b'system.posix_acl_')):
-                os.setxattr(path, name, value, follow_symlinks=False)
+        set_attributes(path, vault.attributes(entry))
     os.utime(path, ns=(entry.times['a'], entry.times['m']), follow_symlinks=False)
 
 
