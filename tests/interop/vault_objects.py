@@ -50,6 +50,10 @@ def is_hole(seal):
     return seal.count(0) == SEAL_BYTES
 
 
+class OtherTime(VaultError):
+    """Authentic, but older or newer than what refers to it."""
+
+
 class Object:
     """An object's file, its header opened and checked against the home entry."""
 
@@ -139,8 +143,10 @@ class Object:
         name_bytes = c.u8()
         self.name = c.take(name_bytes)
         c.zeros(255 - name_bytes)
-        check(self.generation >> 40 <= vault_header.mount, f'{what}: written by a later mount')
-        check(self.generation >= self.entry.least_generation, f'{what}: old copy (generation)')
+        if self.generation >> 40 > vault_header.mount:
+            raise OtherTime(f'{what}: written by a later mount than the vault header knows')
+        if self.generation < self.entry.least_generation:
+            raise OtherTime(f'{what}: old copy (generation)')
         unknown = [self.parent == 0, self.parent_incarnation == 0, name_bytes == 0]
         check(all(unknown) or not any(unknown), f'{what}: half a parent')
         check(b'\0' not in self.name and b'/' not in self.name, f'{what}: bad name')
@@ -363,10 +369,13 @@ class Vault:
 
     def _read_root(self):
         h = self.header
-        if h.root_generation == 0:
-            return
         bound = Entry(b'', DIRECTORY, ROOT, h.root_incarnation, flags=HAS_OBJECT,
                       least_generation=h.root_generation, least_epoch=h.root_epoch)
+        if h.root_generation == 0:
+            self._expect_no_root(bound)
+            return
+        with Object(self, bound) as obj:
+            check(obj.generation == h.root_generation, 'root directory: newer than the vault header')
         table = self._table(bound)
         own, links = table.pop((0, 0), None), table.pop((0, 1), None)
         for entry, name, number in (own, b'.', ROOT), (links, b'..', LINKS):
@@ -384,6 +393,15 @@ class Vault:
             self.homes[entry.number] = entry
         self.found = dict.fromkeys(self.homes, 0)
         self.root_children = list(table.values())
+
+    def _expect_no_root(self, bound):
+        try:
+            Object(self, bound).close()
+        except OtherTime:
+            pass
+        except VaultError:
+            return
+        raise VaultError('root directory: it is there, but the vault header is older')
 
     def _table(self, directory):
         """All entries of a directory, by (page, slot)."""

@@ -19,7 +19,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from vault_header import PAGE, VaultError, WrongPassphrase, check
 from vault_objects import (BLOCKDEV, CHARDEV, DIRECTORY, FIFO, FILE, ROOT, SOCKET, SYMLINK, Object, Vault)
 
-__all__ = ['Object', 'Vault', 'VaultError', 'WrongPassphrase', 'extract', 'list_tree', 'verify']
+__all__ = ['KINDS', 'Object', 'Vault', 'VaultError', 'WrongPassphrase', 'escape', 'extract', 'list_tree',
+           'verify']
 KINDS = {FILE: '-', DIRECTORY: 'd', SYMLINK: 'l', FIFO: 'p', SOCKET: 's', CHARDEV: 'c', BLOCKDEV: 'b'}
 
 
