@@ -344,7 +344,9 @@ int fs_make(struct fs *fs, uint64_t parent, const char *name, const struct fs_ma
 		}
 		if (err == 0) {
 			node_look(fs, n);
+			pthread_rwlock_rdlock(&n->lock); // it can be found already
 			fs_fill_stat(n, ret);
+			pthread_rwlock_unlock(&n->lock);
 			node_put(fs, n);
 		}
 		pthread_mutex_unlock(&fs->names_lock);
@@ -367,9 +369,11 @@ int node_unname(struct fs *fs, struct record *r, struct node *n, bool link)
 		node_make_orphan(fs, n);
 	}
 	node_dirty(fs, n, DIRTY_ATTR);
-	pthread_rwlock_unlock(&n->lock);
 	if (!last) {
 		rec_attr(fs, r, n);
+	}
+	pthread_rwlock_unlock(&n->lock);
+	if (!last) {
 		return 0;
 	}
 	if (link) {

@@ -31,6 +31,16 @@ static int find_side(struct fs *fs, struct side *s)
 	return err;
 }
 
+// rec_entry of a node that is not locked: its content may be written, logged or swept meanwhile.
+static int locked_entry(struct node *n, const uint8_t *name, size_t name_len,
+			uint8_t out[static ENTRY_BYTES_MAX], size_t *ret_len)
+{
+	pthread_rwlock_rdlock(&n->lock);
+	int err = rec_entry(n, name, name_len, out, ret_len);
+	pthread_rwlock_unlock(&n->lock);
+	return err;
+}
+
 // The entry of `what` under the name of `where`.
 static int entry_for(const struct side *what, const struct side *where, uint8_t *out,
 		     size_t *ret_len)
@@ -44,7 +54,7 @@ static int entry_for(const struct side *what, const struct side *where, uint8_t 
 	e.name = (const uint8_t *)where->name;
 	e.name_len = (uint8_t)strlen(where->name);
 	if (e.kind == ENTRY_HOME) {
-		return rec_entry(what->n, e.name, e.name_len, out, ret_len);
+		return locked_entry(what->n, e.name, e.name_len, out, ret_len);
 	}
 	return entry_encode(&e, out, ENTRY_BYTES_MAX, ret_len);
 }
@@ -156,7 +166,8 @@ static int rename_over(struct fs *fs, struct side *from, struct side *to, unsign
 		return WERR_INVALID;
 	}
 	if (to->exists && (to->n == from->dir || is_ancestor(fs, to->n, from->dir))) {
-		return from->n->type == OBJECT_DIR ? WERR_NOTEMPTY : WERR_ISDIR; // what is moved is in it
+		return from->n->type == OBJECT_DIR ? WERR_NOTEMPTY
+						   : WERR_ISDIR; // what is moved is in it
 	}
 	err = to->exists ? check_target(fs, from, to) : 0;
 	if (err) {
@@ -385,7 +396,7 @@ static int move_home(struct fs *fs, struct record *r, struct node *n, struct nod
 
 	memcpy(name, e.name, name_len);
 	links_name(n->number, hex);
-	err = rec_entry(n, (const uint8_t *)hex, 16, bytes, &len);
+	err = locked_entry(n, (const uint8_t *)hex, 16, bytes, &len);
 	if (err == 0) {
 		err = dir_insert(fs->links, bytes, len, &place);
 	}
@@ -449,8 +460,8 @@ static int link_locked(struct fs *fs, struct node *n, struct node *home, struct 
 	fs_now(fs, &n->attr.ctime);
 	n->unlogged_attr = true;
 	node_dirty(fs, n, n->obj && n->generation ? DIRTY_ATTR | DIRTY_CONTENT : DIRTY_ATTR);
-	pthread_rwlock_unlock(&n->lock);
 	rec_attr(fs, &r, n);
+	pthread_rwlock_unlock(&n->lock);
 	dir_changed(fs, &r, dir, 0);
 	return rec_append(fs, &r, NULL);
 }

@@ -34,6 +34,8 @@ static int log_drop(struct fs *fs, struct node *n, uint64_t from, uint64_t to, u
 	record_size(&r, &ref, o->logged_size, LAYOUT_TREE);
 	record_drop(&r, &ref, from, to);
 	o->logged_layout = LAYOUT_TREE;
+	// Also when it fails: a checkpoint that is under way may still refer to these pages.
+	o->drop_sequence = journal_sequence(fs->j) + 1;
 	return rec_append(fs, &r, &o->drop_sequence);
 }
 
