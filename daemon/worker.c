@@ -201,6 +201,7 @@ static int open_engine(struct worker *w)
 		.readonly = w->params->opts.readonly,
 		.log = log_line,
 		.log_arg = w,
+		.blocking = fuse_server_blocking,
 	};
 
 	w->link->stage(w->link->arg, WORKER_ENGINE);

@@ -392,6 +392,7 @@ int commit_before_rename(struct fs *fs, struct node *n)
 		return fs_fsync_wait(fs, n->number);
 	}
 	bool bulk = false;
+	fs_blocking(fs); // for a flush that is under way
 	pthread_mutex_lock(&fs->commit_lock);
 	int err = log_one(fs, n, LOG_COMMIT, &bulk);
 	if (err == 0 && bulk) {

@@ -157,6 +157,7 @@ int fs_fsync_wait(struct fs *fs, uint64_t ino)
 	struct waiter w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
 
 	fs_fsync(fs, ino, 0, wake_waiter, &w);
+	fs_blocking(fs);
 	pthread_mutex_lock(&w.lock);
 	while (!w.done) {
 		pthread_cond_wait(&w.cond, &w.lock);
@@ -317,6 +318,7 @@ static void *checkpointer(void *arg)
 // Waits for one whole checkpoint that begins after the call.
 static int wait_checkpoint(struct fs *fs)
 {
+	fs_blocking(fs);
 	if (fs->params.manual) {
 		return checkpoint_run(fs);
 	}
@@ -378,6 +380,7 @@ static bool space_for(struct fs *fs, uint64_t growth)
 
 static void wait_spill(struct fs *fs)
 {
+	fs_blocking(fs);
 	if (fs->params.manual) {
 		commit_spill(fs);
 		return;

@@ -224,6 +224,13 @@ struct fs {
 	bool abandoned;
 };
 
+// Before a wait: see fs_params.
+static inline void fs_blocking(const struct fs *fs)
+{
+	if (fs->params.blocking)
+		fs->params.blocking(fs->params.blocking_arg);
+}
+
 // --- node.c: the node table, references, dirtiness ---
 int node_table_init(struct fs *fs) WARN_UNUSED;
 void node_table_free(struct fs *fs);
@@ -270,6 +277,11 @@ size_t object_inline_capacity(const struct object *o);
 int node_lock_read(struct fs *fs, struct node *n, bool *ret_exclusive) WARN_UNUSED;
 int node_lock_write(struct fs *fs, struct node *n) WARN_UNUSED;
 void node_unlock(struct node *n);
+// Borrows an object's host file for reading, and reads from it: both tell the server first when they
+// have to wait.
+int object_host_file(struct fs *fs, uint64_t number, struct host_file **ret) WARN_UNUSED;
+int object_preadv(struct fs *fs, struct host_file *f, const struct iovec *iov, int iovcnt,
+		  uint64_t off) WARN_UNUSED;
 // Reads raw host pages, images of a replayed journal first.
 int object_read_raw(struct fs *fs, uint64_t number, uint64_t position, size_t pages,
 		    uint8_t *buf) WARN_UNUSED;

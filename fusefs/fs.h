@@ -34,6 +34,10 @@ struct fs_params {
 	// One line per finding or trouble (no plaintext names); NULL: dropped. Called from any thread, must not call back.
 	void (*log)(void *arg, int priority, const char *line);
 	void *log_arg;
+	// Called right before the calling thread waits for the disk or for another thread: a server may let somebody else work meanwhile.
+	// Any thread, locks held: must not call back, and must be quick. NULL: nobody wants to know.
+	void (*blocking)(void *arg);
+	void *blocking_arg;
 };
 
 // Opens the engine on an open vault (kept, not owned; must outlive fs): raises the mount number durably, replays the journal when the

@@ -271,6 +271,12 @@ static int open_channel(struct fuse_server *s, const char *mountpoint, int chann
 	return err;
 }
 
+void fuse_server_blocking(void *arg)
+{
+	(void)arg;
+	loop_blocking();
+}
+
 int fuse_server_new(struct fs *fs, const struct mountopts *opts, const char *mountpoint,
 		    int channel_fd, struct fuse_server **ret)
 {

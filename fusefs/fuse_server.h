@@ -12,6 +12,10 @@
 
 struct fuse_server;
 
+// For fs_params.blocking of an engine that is served: while one of the server's threads waits,
+// another one takes the next request.
+void fuse_server_blocking(void *arg);
+
 // Prepares the session (of libfuse, whose messages are caught process-wide) and, unless channel_fd
 // is >= 0, mounts at `mountpoint` (libfuse: mount(2) for root, else fusermount3). channel_fd >= 0:
 // serve that descriptor (a SOCK_SEQPACKET socketpair speaking the FUSE protocol; owned and closed

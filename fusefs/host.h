@@ -25,6 +25,8 @@ struct host_file; // one open file; independent handles of the same file are all
 #define HOST_RDWR 1u
 #define HOST_CREATE 2u // with HOST_RDWR: create if absent
 #define HOST_EXCL 4u   // with HOST_CREATE: WERR_EXISTS if present
+#define HOST_CACHED \
+	8u // with HOST_RDONLY: WERR_BUSY where that has to wait for the disk, if the host can tell
 
 #define HOST_FOLDERS 256
 // Folder of an object number.
@@ -48,6 +50,10 @@ struct host_ops {
 	// reports it in *ret_got (bytes really there; may be NULL).
 	int (*preadv)(struct host_file *f, const struct iovec *iov, int iovcnt, uint64_t off,
 		      size_t *ret_got);
+	// The same for bytes that are all there and need no waiting for the disk; else WERR_BUSY,
+	// and the buffers hold anything. May be NULL.
+	int (*preadv_cached)(struct host_file *f, const struct iovec *iov, int iovcnt,
+			     uint64_t off);
 	int (*pwritev)(struct host_file *f, const struct iovec *iov, int iovcnt, uint64_t off);
 	int (*datasync)(struct host_file *f); // fdatasync: data and size durable
 	int (*truncate)(struct host_file *f, uint64_t size);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define OBJECT_NAME_BYTES 17 // 16 lower-case hex digits and NUL
@@ -156,6 +158,14 @@ static int check_regular(int fd)
 	return 0;
 }
 
+// Only by names and inodes in memory. Whatever is wrong shows when it is opened in earnest.
+static int open_cached(int dir, const char *name, int oflags)
+{
+	const struct open_how how = {.flags = (uint64_t)oflags, .resolve = RESOLVE_CACHED};
+
+	return (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
+}
+
 static int open_file(struct host *h, int dir, const char *name, unsigned flags,
 		     struct host_file **ret)
 {
@@ -169,10 +179,18 @@ static int open_file(struct host *h, int dir, const char *name, unsigned flags,
 	struct posix_file *f = malloc(sizeof(*f));
 	if (!f)
 		return WERR_NOMEM;
-	do {
-		f->fd = openat(dir, name, oflags, 0600);
-	} while (f->fd < 0 && errno == EINTR);
-	int rc = f->fd < 0 ? open_error(errno) : check_regular(f->fd);
+	if (flags & HOST_CACHED) {
+		f->fd = open_cached(dir, name, oflags);
+	} else {
+		do {
+			f->fd = openat(dir, name, oflags, 0600);
+		} while (f->fd < 0 && errno == EINTR);
+	}
+	int rc = 0;
+	if (f->fd < 0)
+		rc = flags & HOST_CACHED ? WERR_BUSY : open_error(errno);
+	else
+		rc = check_regular(f->fd);
 	if (rc) {
 		if (f->fd >= 0)
 			close(f->fd);
@@ -195,8 +213,12 @@ static int posix_open_object(struct host *h, uint64_t number, unsigned flags,
 {
 	char name[OBJECT_NAME_BYTES];
 	int dir;
-	int rc = folder_fd(posix_of(h), host_folder(number), (flags & HOST_CREATE) != 0, &dir);
+	int rc;
 
+	if (flags & HOST_CACHED && atomic_load_explicit(&posix_of(h)->folder[host_folder(number)],
+							memory_order_relaxed) < 0)
+		return WERR_BUSY;
+	rc = folder_fd(posix_of(h), host_folder(number), (flags & HOST_CREATE) != 0, &dir);
 	if (rc)
 		return rc;
 	object_name(number, name);
@@ -299,6 +321,20 @@ static int posix_preadv(struct host_file *f, const struct iovec *iov, int iovcnt
 	if (ret_got)
 		*ret_got = done;
 	return 0;
+}
+
+// What is not there is on its way when this returns.
+static int posix_preadv_cached(struct host_file *f, const struct iovec *iov, int iovcnt,
+			       uint64_t off)
+{
+	if (off > INT64_MAX || iovcnt > IOV_MAX)
+		return WERR_BUSY;
+	ssize_t n = preadv2(fd_of(f), iov, iovcnt, (off_t)off, RWF_NOWAIT);
+	if (n >= 0)
+		return (size_t)n == iov_bytes(iov, iovcnt) ? 0 : WERR_BUSY;
+	// A host that knows no such reads may always have to wait.
+	return errno == EAGAIN || errno == EINTR || errno == EOPNOTSUPP ? WERR_BUSY
+									: werr_from_errno(errno);
 }
 
 static int posix_pwritev(struct host_file *f, const struct iovec *iov, int iovcnt, uint64_t off)
@@ -572,6 +608,7 @@ static const struct host_ops posix_ops = {
 	.open_object = posix_open_object,
 	.file_close = posix_file_close,
 	.preadv = posix_preadv,
+	.preadv_cached = posix_preadv_cached,
 	.pwritev = posix_pwritev,
 	.datasync = posix_datasync,
 	.truncate = posix_truncate,

@@ -26,6 +26,7 @@ struct thread {
 	uint8_t *map;
 	sem_t wake;
 	struct thread *next_idle; // guarded by loop->lock
+	uint_fast64_t run;        // loop->run while it processes its last inline request; its own
 	atomic_bool exited;
 };
 
@@ -40,8 +41,8 @@ struct loop {
 	bool leaderless;     // guarded by lock
 
 	// Even: the leader receives (only it changes the value). Odd: the leader processes a
-	// request inline; who moves the value on by one leads: the leader when it is done, or the
-	// watchdog.
+	// request inline; who moves the value on by one leads: the leader when it is done or is
+	// going to block (then for another thread), or the watchdog.
 	atomic_uint_fast64_t run;
 	atomic_uint_fast64_t received; // written by the leader only
 	atomic_uint_fast64_t finished;
@@ -191,6 +192,21 @@ static void promote(struct loop *l)
 		sem_post(&t->wake);
 }
 
+// Ends the leader's inline request and makes another thread lead, unless that has happened.
+static void take_lead(struct loop *l, uint_fast64_t odd)
+{
+	if (atomic_compare_exchange_strong(&l->run, &odd, odd + 1))
+		promote(l);
+}
+
+void loop_blocking(void)
+{
+	// The value never comes back: a request that is handed over, or was, is not mistaken for
+	// it.
+	if (self != NULL && self->run != 0 && atomic_load(&self->loop->run) == self->run)
+		take_lead(self->loop, self->run);
+}
+
 // Waits for the lead. false: the loop has ended.
 static bool await_lead(struct thread *t)
 {
@@ -218,12 +234,13 @@ static void process(struct thread *t, size_t len)
 	atomic_fetch_add(&l->finished, 1);
 }
 
-// Processes as the leader. false: the watchdog has taken the lead meanwhile.
+// Processes as the leader. false: another thread leads meanwhile.
 static bool process_inline(struct thread *t, size_t len)
 {
 	struct loop *l = t->loop;
 	uint_fast64_t odd = atomic_load_explicit(&l->run, memory_order_relaxed) + 1;
 
+	t->run = odd;
 	atomic_store(&l->run, odd);
 	// Pairs with the watchdog's store of asleep and its second look at run.
 	if (atomic_load(&l->watchdog_asleep) && atomic_exchange(&l->watchdog_asleep, false))
@@ -313,8 +330,7 @@ static void *watchdog_main(void *arg)
 			quiet = 0;
 		} else if (run & 1) {
 			// The same request as one period ago.
-			if (atomic_compare_exchange_strong(&l->run, &run, run + 1))
-				promote(l);
+			take_lead(l, run);
 		} else if (++quiet >= WATCHDOG_QUIET) {
 			watchdog_sleep(l, last);
 			quiet = 0;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The session loop: leader and followers over one blocking request channel. One thread, the leader,
 // blocks in receive(); what is cheap it processes itself; before what is heavy it hands the lead to
-// the most recently idle thread. A watchdog takes the lead from a leader whose request runs longer
-// than about a millisecond. Knows nothing about FUSE.
+// the most recently idle thread, and so it does when what looked cheap says that it is going to
+// block. A watchdog takes the lead from a leader whose request runs longer than about a
+// millisecond. Knows nothing about FUSE.
 #ifndef WARDFS_FUSEFS_LOOP_H
 #define WARDFS_FUSEFS_LOOP_H
 
@@ -30,7 +31,7 @@ struct loop_worker {
 
 enum loop_class {
 	LOOP_INLINE,    // cheap: processed by the leader
-	LOOP_HAND_OVER, // heavy or blocking: another thread leads meanwhile
+	LOOP_HAND_OVER, // heavy: another thread leads meanwhile
 	LOOP_ALONE,     // processed by the leader, and no other request is received meanwhile
 };
 
@@ -64,5 +65,9 @@ void loop_free(struct loop *l);
 int loop_drain(struct loop *l, unsigned quiet_ms, unsigned timeout_ms);
 // The calling thread's worker, or NULL in a thread that is none.
 struct loop_worker *loop_self(void);
+// The calling thread is going to wait for something: if it leads, another thread leads from here
+// on. Nothing happens in a thread that does not lead, or is none. For process(), as often as it
+// likes.
+void loop_blocking(void);
 
 #endif

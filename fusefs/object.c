@@ -33,13 +33,44 @@ size_t object_inline_capacity(const struct object *o)
 	       (o->xattrs_len > OBJECT_XATTR_INLINE_MAX ? OBJECT_XATTR_INLINE_MAX : o->xattrs_len);
 }
 
+int object_host_file(struct fs *fs, uint64_t number, struct host_file **ret)
+{
+	int err = WERR_BUSY;
+
+	if (fs->params.blocking) {
+		err = hostcache_get(fs->hc, number, HOST_RDONLY | HOST_CACHED, ret);
+		if (err == WERR_BUSY) {
+			fs_blocking(fs);
+		}
+	}
+	return err == WERR_BUSY ? hostcache_get(fs->hc, number, HOST_RDONLY, ret) : err;
+}
+
+int object_preadv(struct fs *fs, struct host_file *f, const struct iovec *iov, int iovcnt,
+		  uint64_t off)
+{
+	const struct host_ops *ops = fs->host->ops;
+
+	if (fs->params.blocking && ops->preadv_cached) {
+		int err = ops->preadv_cached(f, iov, iovcnt, off);
+
+		if (err != WERR_BUSY) {
+			return err;
+		}
+		fs_blocking(fs);
+	}
+	return ops->preadv(f, iov, iovcnt, off, NULL);
+}
+
 int object_read_raw(struct fs *fs, uint64_t number, uint64_t position, size_t pages, uint8_t *buf)
 {
 	struct host_file *f;
-	int err = hostcache_get(fs->hc, number, HOST_RDONLY, &f);
+	int err = object_host_file(fs, number, &f);
 
 	if (err == 0) {
-		err = host_pread(f, buf, pages * WARD_PAGE, position * WARD_PAGE, NULL);
+		const struct iovec iov = {buf, pages * WARD_PAGE};
+
+		err = object_preadv(fs, f, &iov, 1, position * WARD_PAGE);
 		hostcache_put(fs->hc, f);
 	}
 	if (fs->images) {
@@ -543,7 +574,10 @@ int object_make_tree(struct fs *fs, struct node *n)
 
 int node_lock_write(struct fs *fs, struct node *n)
 {
-	pthread_rwlock_wrlock(&n->lock);
+	if (pthread_rwlock_trywrlock(&n->lock)) {
+		fs_blocking(fs);
+		pthread_rwlock_wrlock(&n->lock);
+	}
 	int err = object_load(fs, n);
 	if (err) {
 		pthread_rwlock_unlock(&n->lock);
@@ -553,7 +587,10 @@ int node_lock_write(struct fs *fs, struct node *n)
 
 int node_lock_read(struct fs *fs, struct node *n, bool *ret_exclusive)
 {
-	pthread_rwlock_rdlock(&n->lock);
+	if (pthread_rwlock_tryrdlock(&n->lock)) {
+		fs_blocking(fs);
+		pthread_rwlock_rdlock(&n->lock);
+	}
 	if (n->obj) {
 		*ret_exclusive = false;
 		if (!n->used) {

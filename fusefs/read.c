@@ -82,7 +82,7 @@ static int read_places(struct fs *fs, struct node *n, uint64_t index, size_t cou
 {
 	uint8_t scratch[WARD_PAGE];
 	struct host_file *f;
-	int err = hostcache_get(fs->hc, n->number, HOST_RDONLY, &f);
+	int err = object_host_file(fs, n->number, &f);
 
 	if (err) {
 		return err == WERR_NOTFOUND || err == WERR_DAMAGED
@@ -113,7 +113,7 @@ static int read_places(struct fs *fs, struct node *n, uint64_t index, size_t cou
 			at = position + 1;
 			end = k + 1;
 		}
-		err = fs->host->ops->preadv(f, span.iov, span.iovcnt, start * WARD_PAGE, NULL);
+		err = object_preadv(fs, f, span.iov, span.iovcnt, start * WARD_PAGE);
 		for (size_t k = i; err == 0 && k < end; k++) {
 			if (source[k] == FROM_PLACE) {
 				err = open_page(fs, n, &seals[k], index + k, buf + k * WARD_PAGE,
@@ -201,6 +201,52 @@ int data_read(struct fs *fs, struct node *n, uint64_t off, size_t len, uint8_t *
 	return err;
 }
 
+static size_t pages_touched(uint64_t off, size_t len)
+{
+	return (size_t)((off + len - 1) / WARD_PAGE - off / WARD_PAGE + 1);
+}
+
+static bool nodes_missing(const struct node *n, uint64_t off, size_t len)
+{
+	return len && n->obj->layout == LAYOUT_TREE &&
+	       !tree_in_memory(n->obj->tree, off / WARD_PAGE, pages_touched(off, len));
+}
+
+// n->lock exclusive.
+static int load_nodes(struct fs *fs, struct node *n, uint64_t off, size_t len)
+{
+	struct seal seals[CHUNK_PAGES];
+	uint64_t index = off / WARD_PAGE;
+	size_t left = pages_touched(off, len);
+	int err = 0;
+
+	while (err == 0 && left) {
+		size_t count = left < CHUNK_PAGES ? left : CHUNK_PAGES;
+
+		err = tree_get_range(n->obj->tree, index, count, seals);
+		index += count;
+		left -= count;
+	}
+	object_account(fs, n->obj);
+	return err;
+}
+
+// Nodes are loaded under the exclusive lock, pages read under the shared one, so that reads of one
+// file wait for the disk side by side. A shared lock becomes an exclusive one; under that they are
+// loaded, and it becomes a shared one. After a failure n is unlocked.
+static int get_nodes(struct fs *fs, struct node *n, bool *exclusive, uint64_t off, size_t len)
+{
+	bool load = *exclusive;
+	int err = load ? load_nodes(fs, n, off, len) : 0;
+
+	node_unlock(n);
+	if (err) {
+		return err;
+	}
+	*exclusive = !load;
+	return load ? node_lock_read(fs, n, exclusive) : node_lock_write(fs, n);
+}
+
 int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *ret_len)
 {
 	struct node *n = node_find(fs, ino);
@@ -216,17 +262,13 @@ int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf, si
 		node_put(fs, n);
 		return err;
 	}
-	for (;;) {
+	for (unsigned round = 0;; round++) {
 		uint64_t size = n->attr.size;
 		size_t take = off >= size ? 0 : size - off < len ? (size_t)(size - off) : len;
 
-		// Loading nodes changes the tree's cache: not under a shared lock.
-		if (!exclusive && take && n->obj->layout == LAYOUT_TREE &&
-		    !tree_in_memory(n->obj->tree, off / WARD_PAGE,
-				    (size_t)((off + take - 1) / WARD_PAGE - off / WARD_PAGE + 1))) {
-			node_unlock(n);
-			exclusive = true;
-			err = node_lock_write(fs, n);
+		// Whoever sees them dropped again and again reads under the exclusive lock.
+		if (nodes_missing(n, off, take) && !(exclusive && round > 2)) {
+			err = get_nodes(fs, n, &exclusive, off, take);
 			if (err) {
 				break;
 			}

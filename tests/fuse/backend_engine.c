@@ -9,6 +9,7 @@
 
 #include "crypto/argon.h"
 #include "crypto/secret.h"
+#include "fusefs/fuse_server.h"
 
 const char *const backend_name = "engine";
 
@@ -37,7 +38,7 @@ struct fs *backend_open(void)
 		.created_s = 1,
 		.journal_bytes = 8u << 20,
 	};
-	const struct fs_params params = {.log = print_line};
+	const struct fs_params params = {.log = print_line, .blocking = fuse_server_blocking};
 	struct secret passphrase = {0};
 	struct host *host;
 	struct fs *fs;

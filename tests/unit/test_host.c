@@ -2,7 +2,9 @@
 // The host shim over a real directory, and the helpers that work over any host.
 #include "fusefs/host.h"
 
+#include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -36,6 +38,37 @@ static mode_t mode_of(const char *name)
 	hostenv_path(path, sizeof(path), name);
 	ck_ok(lstat(path, &st));
 	return st.st_mode;
+}
+
+static int open_path(const char *name)
+{
+	char path[PATH_MAX];
+
+	hostenv_path(path, sizeof(path), name);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+// Whether the file system of the directory answers without waiting at all (tmpfs does not).
+static bool host_tells(void)
+{
+	char byte = 0;
+	const struct iovec iov = {&byte, 1};
+	int fd = open_path("probe");
+
+	ck_assert_int_eq(write(fd, "x", 1), 1);
+	bool tells = preadv2(fd, &iov, 1, 0, RWF_NOWAIT) == 1;
+	close(fd);
+	return tells;
+}
+
+static void drop_from_memory(const char *name)
+{
+	int fd = open_path(name);
+
+	ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	close(fd);
 }
 
 START_TEST(test_open_directory)
@@ -139,6 +172,36 @@ START_TEST(test_io)
 	ck_assert_int_eq(ops()->preadv(f, back, 2, UINT64_MAX - 5, NULL), WERR_FBIG);
 	ck_assert_int_eq(ops()->pwritev(f, back, 2, INT64_MAX - 5), WERR_FBIG);
 	ops()->file_close(f);
+}
+END_TEST
+
+// What was just written is in memory; what is not there, and what was dropped from memory, asks for
+// the ordinary way.
+START_TEST(test_cached)
+{
+	uint8_t bytes[8192] = {1}, back[8192];
+	const struct iovec iov[2] = {{back, 4096}, {back + 4096, 4096}};
+	struct host_file *f;
+
+	ck_assert_int_eq(ops()->open_object(env.host, NUMBER, HOST_CACHED, &f), WERR_BUSY);
+	ck_ok(ops()->open_object(env.host, NUMBER, HOST_RDWR | HOST_CREATE, &f));
+	memset(bytes, 7, sizeof(bytes));
+	ck_ok(host_pwrite(f, bytes, sizeof(bytes), 0));
+	int err = ops()->preadv_cached(f, iov, 2, 0);
+	ck_assert(err == 0 || !host_tells());
+	ck_assert(err || !memcmp(back, bytes, sizeof(bytes)));
+	ck_assert_int_eq(ops()->preadv_cached(f, iov, 2, 4096), WERR_BUSY);
+	ck_assert_int_eq(ops()->preadv_cached(f, iov, 2, UINT64_MAX), WERR_BUSY);
+	ck_ok(ops()->datasync(f));
+	ops()->file_close(f);
+	drop_from_memory(OBJECT);
+	err = ops()->open_object(env.host, NUMBER, HOST_CACHED, &f);
+	ck_assert(err == 0 || !host_tells());
+	if (err == 0) {
+		ck_assert_int_eq(ops()->preadv_cached(f, iov, 2, 0), WERR_BUSY);
+		ops()->file_close(f);
+	}
+	ck_assert_int_eq(ops()->open_object(env.host, NUMBER + 1, HOST_CACHED, &f), WERR_BUSY);
 }
 END_TEST
 
@@ -447,6 +510,7 @@ static Suite *suite(void)
 	tcase_add_test(c, test_folders);
 	tcase_add_test(c, test_flags);
 	tcase_add_test(c, test_io);
+	tcase_add_test(c, test_cached);
 	tcase_add_test(c, test_size);
 	tcase_add_loop_test(c, test_strange, 0, STRANGE);
 	tcase_add_loop_test(c, test_strange_folder, 0, 2);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loop over a pipe whose bytes are requests: 'i' inline, 'h' handed over, 'a' alone, 'g' inline
-// and held at a gate, 'k' kick.
+// and held at a gate, 'b' inline and about to block, 'w' the same and waits until another thread
+// receives, 'k' kick.
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fusefs/loop.h"
@@ -21,7 +24,8 @@ struct rig {
 	sem_t gate, arrived, done;
 	atomic_uint receiving, processed, controls;
 	atomic_uint by_thread[LOOP_THREADS_MAX];
-	atomic_bool overlapped; // two receivers at once
+	atomic_uint short_waits; // of 'w'
+	atomic_bool overlapped;  // two receivers at once
 	atomic_bool end_on_control;
 	atomic_int broken; // code that receive fails with at the end of the pipe
 };
@@ -50,6 +54,25 @@ static enum loop_class classify(void *arg, struct loop_worker *w, size_t len)
 	return w->in[0] == 'a' ? LOOP_ALONE : LOOP_INLINE;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void await_receiver(struct rig *r)
+{
+	uint64_t start = now_ns();
+
+	while (atomic_load(&r->receiving) == 0)
+		sched_yield();
+	uint64_t took = now_ns() - start;
+	if (took < 500000)
+		atomic_fetch_add(&r->short_waits, 1);
+}
+
 static void process(void *arg, struct loop_worker *w, size_t len)
 {
 	struct rig *r = arg;
@@ -62,6 +85,12 @@ static void process(void *arg, struct loop_worker *w, size_t len)
 		while (sem_wait(&r->gate) != 0)
 			;
 	}
+	if (w->in[0] == 'b' || w->in[0] == 'w')
+		loop_blocking();
+	if (w->in[0] == 'w')
+		await_receiver(r);
+	if (w->in[0] == 'b' || w->in[0] == 'w')
+		loop_blocking(); // does not make a second one receive
 	if (w->in[0] == 'k')
 		loop_kick(r->loop);
 	w->out[0] = w->out[LOOP_OUT_BYTES - 1] = 1;
@@ -200,6 +229,26 @@ START_TEST(watchdog_promotes)
 }
 END_TEST
 
+// The lead goes on at once: the watchdog's way takes a millisecond and more each time.
+START_TEST(blocking_hands_over)
+{
+	struct rig r;
+
+	start(&r, 3);
+	for (unsigned i = 0; i < 200; i++) {
+		feed(&r, 'w', 1);
+		await(&r.done, 1);
+		feed(&r, 'i', 1);
+		await(&r.done, 1);
+	}
+	loop_blocking(); // in a thread that is no worker
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_eq(atomic_load(&r.processed), 400);
+	ck_assert_uint_ge(atomic_load(&r.short_waits), 50);
+}
+END_TEST
+
 // All threads are stuck; the first that comes free leads.
 START_TEST(nobody_left_to_lead)
 {
@@ -264,7 +313,7 @@ END_TEST
 
 START_TEST(mixture)
 {
-	static const char kinds[] = "ihiiaihik";
+	static const char kinds[] = "ihibaihik";
 	struct rig r;
 
 	start(&r, 5);
@@ -314,6 +363,7 @@ int main(void)
 	tcase_add_test(t, ends_with_channel);
 	tcase_add_test(t, failure_of_the_channel);
 	tcase_add_test(t, watchdog_promotes);
+	tcase_add_test(t, blocking_hands_over);
 	tcase_add_test(t, nobody_left_to_lead);
 	tcase_add_test(t, quick_requests_stay_with_the_leader);
 	tcase_add_test(t, most_recently_idle_first);
