@@ -63,7 +63,7 @@ static struct {
 
 // Directories are locked in any order, one thread at a time: names_lock sees to it, which the
 // sanitizer's search for cycles does not know.
-const char *__tsan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
 	return "detect_deadlocks=0";
