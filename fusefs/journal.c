@@ -504,19 +504,25 @@ static int place(const struct journal *j, uint64_t size, uint64_t reserve, uint6
 	return 0;
 }
 
-// Fills u with the sealed record for a position. With the lock.
-static int seal_record(const struct journal *j, struct unflushed *u, uint64_t position,
-		       const uint8_t *payload, size_t len)
+// Makes the sealed record for a position. With the lock.
+static int seal_record(const struct journal *j, uint64_t position, const uint8_t *payload,
+		       size_t len, struct unflushed **ret)
 {
 	const uint32_t cipher_len = (uint32_t)(INNER_BYTES + len);
 	const uint64_t end = position + ((FRAME_BYTES + (uint64_t)cipher_len + 7) & ~7ull);
+	// A block entered for the first time is written whole, so that the host need not read its
+	// old content.
+	const uint64_t stop = block_down(end - 1) >= position ? block_up(end) : end;
+	struct unflushed *u = unflushed_new((size_t)(stop - position));
+
+	if (!u)
+		return WERR_NOMEM;
 	uint8_t *frame = u->bytes;
 	uint8_t *inner = frame + FRAME_BYTES;
 	uint8_t aad[AAD_BYTES];
 
-	// A block entered for the first time is written whole, so that the host need not read its
-	// old content.
-	u->len = (size_t)((block_down(end - 1) >= position ? block_up(end) : end) - position);
+	*ret = u;
+	u->len = (size_t)(stop - position);
 	u->off = file_offset(j, position);
 	le32_put(frame, cipher_len);
 	rng_bytes(frame + 4, GCM_NONCE_BYTES);
@@ -531,11 +537,11 @@ static int seal_record(const struct journal *j, struct unflushed *u, uint64_t po
 			frame + 4 + GCM_NONCE_BYTES);
 }
 
-// With the lock; takes over u.
-static int append_locked(struct journal *j, struct unflushed *u, const uint8_t *payload, size_t len,
-			 uint64_t reserve)
+// With the lock.
+static int append_locked(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve)
 {
 	const uint64_t size = (FRAME_BYTES + INNER_BYTES + (uint64_t)len + 7) & ~7ull;
+	struct unflushed *u = NULL;
 	uint64_t position = 0;
 	int rc = WERR_INTERNAL;
 
@@ -550,7 +556,7 @@ static int append_locked(struct journal *j, struct unflushed *u, const uint8_t *
 	if (!rc)
 		rc = place(j, size, reserve, &position);
 	if (!rc)
-		rc = seal_record(j, u, position, payload, len);
+		rc = seal_record(j, position, payload, len, &u);
 	if (rc) {
 		free(u);
 		return rc;
@@ -574,11 +580,8 @@ int journal_append(struct journal *j, const uint8_t *payload, size_t len, uint64
 {
 	if (len > JOURNAL_PAYLOAD_MAX)
 		return WERR_LIMIT;
-	struct unflushed *u = unflushed_new(FRAME_BYTES + INNER_BYTES + len + 8 + BLOCK);
-	if (!u)
-		return WERR_NOMEM;
 	pthread_mutex_lock(&j->lock);
-	int rc = append_locked(j, u, payload, len, reserve);
+	int rc = append_locked(j, payload, len, reserve);
 	if (!rc)
 		*ret_sequence = j->sequence;
 	pthread_mutex_unlock(&j->lock);
