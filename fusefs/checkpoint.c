@@ -145,7 +145,7 @@ static int flush_large(struct fs *fs, struct record *r)
 	if (r->len < RECORD_LARGE) {
 		return r->err;
 	}
-	int err = rec_append(fs, r, NULL);
+	int err = rec_append_room(fs, r, ROOM_CHECKPOINT, NULL);
 	record_reset(r);
 	return err;
 }
@@ -177,15 +177,25 @@ static int list_orphans(struct fs *fs, const struct checkpoint *c, struct record
 	return err ? err : flush_large(fs, r);
 }
 
-// IMAGES and CHECKPOINT: after this flush the new state can be rebuilt from the journal.
-static int describe(struct fs *fs, struct checkpoint *c)
+// Whether all images fit: what does not fit now must not be begun again and again until nothing
+// fits any more.
+static bool images_fit(struct fs *fs, const struct checkpoint *c)
+{
+	uint64_t images = 0;
+
+	for (size_t i = 0; i < c->jobs_len; i++) {
+		images += !c->jobs[i].fresh;
+	}
+	return journal_used(fs->j) + images * WARD_PAGE <= journal_capacity(fs->j);
+}
+
+static int list_images(struct fs *fs, const struct checkpoint *c)
 {
 	RECORD_AUTO struct record r;
 	uint32_t images = 0;
-	int err = 0;
 
 	record_init(&r);
-	err = list_orphans(fs, c, &r);
+	int err = images_fit(fs, c) ? list_orphans(fs, c, &r) : WERR_NOSPACE;
 	for (size_t i = 0; i < c->parts_len; i++) {
 		const struct part *p = &c->parts[i];
 
@@ -200,9 +210,15 @@ static int describe(struct fs *fs, struct checkpoint *c)
 		}
 	}
 	record_checkpoint(&r, c->k, c->mark.sequence, c->generation, fs->root->generation, images);
-	if (err == 0) {
-		err = rec_append(fs, &r, NULL);
-	}
+	return err ? err : rec_append_room(fs, &r, ROOM_CHECKPOINT, NULL);
+}
+
+// IMAGES and CHECKPOINT: after this flush the new state can be rebuilt from the journal.
+static int describe(struct fs *fs, struct checkpoint *c)
+{
+	int err = c->listed ? 0 : list_images(fs, c);
+
+	c->listed = err == 0;
 	if (err == 0) {
 		err = journal_sync(fs->j);
 	}
@@ -251,7 +267,7 @@ static int finish(struct fs *fs, struct checkpoint *c, bool *locked)
 	return err;
 }
 
-static bool anything_to_do(struct fs *fs)
+bool checkpoint_pending(struct fs *fs)
 {
 	pthread_mutex_lock(&fs->dirty_lock);
 	bool any = fs->dirty_list || fs->unlinks;
@@ -276,7 +292,7 @@ int checkpoint_run(struct fs *fs)
 			locked = true;
 		}
 	}
-	if (err == 0 && anything_to_do(fs)) {
+	if (err == 0 && checkpoint_pending(fs)) {
 		struct checkpoint *c = calloc(1, sizeof *c);
 
 		err = c ? cut_make(fs, c) : WERR_NOMEM;
@@ -305,7 +321,7 @@ int checkpoint_last(struct fs *fs)
 	// be unlinked.
 	int err = checkpoint_run(fs);
 
-	if (err == 0 && anything_to_do(fs)) {
+	if (err == 0 && checkpoint_pending(fs)) {
 		err = checkpoint_run(fs);
 	}
 	if (err == 0) {
@@ -315,6 +331,16 @@ int checkpoint_last(struct fs *fs)
 		err = object_sync_folder(fs, i);
 	}
 	return err;
+}
+
+static void free_unlinks(struct unlink_entry **list)
+{
+	while (*list) {
+		struct unlink_entry *u = *list;
+
+		*list = u->next;
+		free(u);
+	}
 }
 
 void checkpoint_discard(struct fs *fs)
@@ -328,12 +354,8 @@ void checkpoint_discard(struct fs *fs)
 		for (size_t i = 0; i < rest.parts_len; i++) {
 			node_put(fs, rest.parts[i].n);
 		}
-		while (rest.unlinks) {
-			struct unlink_entry *u = rest.unlinks;
-
-			rest.unlinks = u->next;
-			free(u);
-		}
+		free_unlinks(&rest.unlinks);
 		free(rest.parts);
 	}
+	free_unlinks(&fs->unlinks); // of orphans that only the list held
 }

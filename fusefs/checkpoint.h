@@ -22,6 +22,7 @@ struct part {
 	unsigned flags;
 	size_t first, count;
 	uint64_t placed_end; // what the images know of
+	uint16_t newest;     // data key that the header knows
 	bool sealed;         // the header was made
 	bool skipped;        // orphan, or nothing to store
 };
@@ -41,7 +42,8 @@ struct checkpoint {
 	struct job *jobs;
 	size_t jobs_len, jobs_cap;
 	struct unlink_entry *unlinks;
-	bool described; // IMAGES and CHECKPOINT are durable
+	bool listed;    // IMAGES and CHECKPOINT are in the log
+	bool described; // and durable
 	// cut only
 	uint8_t nonces[CUT_NONCES * GCM_NONCE_BYTES];
 	unsigned nonces_left;

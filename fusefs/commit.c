@@ -9,14 +9,50 @@
 #define RECORD_SPLIT (512u * 1024) // a payload longer than this is appended as a record of its own
 #define PLACE_PAGES 64u
 
+// The record that spoke of pages is appended, or was not: then they are as dirty as before.
+static void end_record(struct object *o, bool appended)
+{
+	struct overlay *ov = &o->overlay;
+
+	for (size_t i = 0; ov->nunsaid && i < ov->nbuckets; i++) {
+		for (struct opage *p = ov->buckets[i]; p; p = p->next) {
+			if (!p->unsaid) {
+				continue;
+			}
+			p->unsaid = false;
+			ov->nunsaid--;
+			if (!appended) {
+				p->dirty = p->pending;
+				p->pending = NULL;
+				ov->npending--;
+				ov->ndirty++;
+			}
+		}
+	}
+}
+
+static int append(struct fs *fs, struct record *r, struct node *n, enum log_mode mode)
+{
+	uint64_t sequence;
+	bool unsettled = n->obj->unsettled == UINT64_MAX;
+	int err =
+		rec_append_room(fs, r, mode == LOG_CUT ? ROOM_CHECKPOINT : ROOM_COMMIT, &sequence);
+
+	if (err == 0 && unsettled) {
+		n->obj->unsettled = sequence;
+	}
+	end_record(n->obj, err == 0);
+	return err;
+}
+
 // Appends what has gathered; a commit of many pages is several records. Each says where the home
 // entry stands, so that a replay finds the object.
-static int split(struct fs *fs, struct record *r, struct node *n)
+static int split(struct fs *fs, struct record *r, struct node *n, enum log_mode mode)
 {
 	if (r->err || r->len <= RECORD_SPLIT) {
 		return r->err;
 	}
-	int err = rec_append(fs, r, NULL);
+	int err = append(fs, r, n, mode);
 	record_reset(r);
 	rec_attr(fs, r, n);
 	return err;
@@ -104,7 +140,7 @@ static int log_placed(struct fs *fs, struct record *r, struct node *n)
 			if (room) {
 				memcpy(room, seals, count * SEAL_BYTES);
 			}
-			err = split(fs, r, n);
+			err = split(fs, r, n, LOG_COMMIT);
 		}
 		at = next + count;
 	}
@@ -114,8 +150,9 @@ static int log_placed(struct fs *fs, struct record *r, struct node *n)
 	return err;
 }
 
-// The page becomes pending, and the tree says what the log says.
-static int to_pending(struct object *o, struct opage *p)
+// The page becomes pending, and the tree says what the log says (or will, once the record that
+// speaks of it is appended).
+static int to_pending(struct fs *fs, struct object *o, struct opage *p, bool in_record)
 {
 	int err = tree_prepare(o->tree, p->index, 1);
 
@@ -123,11 +160,14 @@ static int to_pending(struct object *o, struct opage *p)
 		return err;
 	}
 	(void)tree_set(o->tree, p->index, &p->dirty->seal);
+	o->overlay.npending += p->pending == NULL;
+	overlay_buf_free(fs, p->pending); // could not be placed before
 	p->pending = p->dirty;
 	p->dirty = NULL;
 	p->dead = false;
+	p->unsaid = in_record;
+	o->overlay.nunsaid += in_record;
 	o->overlay.ndirty--;
-	o->overlay.npending++;
 	if (p->index >= o->guard) {
 		o->guard = p->index + 1;
 	}
@@ -169,7 +209,8 @@ static int log_overlay(struct fs *fs, struct record *r, struct node *n, enum log
 		size_t run = run_length(list, i, count, guard, tail);
 
 		if (list[i] >= guard && mode != LOG_COMMIT) {
-			err = to_pending(o, p); // unreferenced: needs no record to reach its place
+			// unreferenced: needs no record to reach its place
+			err = to_pending(fs, o, p, false);
 			if (list[i] >= o->placed_end) {
 				o->placed_end = list[i] + 1; // a later fsync has to log it
 			}
@@ -179,7 +220,7 @@ static int log_overlay(struct fs *fs, struct record *r, struct node *n, enum log
 			i++;
 		} else if (images || run == 0) {
 			record_page(r, &ref, list[i], &p->dirty->seal, p->dirty->cipher);
-			err = to_pending(o, p);
+			err = to_pending(fs, o, p, true);
 			i++;
 		} else {
 			uint8_t *room = record_run(r, &ref, list[i], (uint32_t)run, RUN_OLD_OK);
@@ -188,13 +229,14 @@ static int log_overlay(struct fs *fs, struct record *r, struct node *n, enum log
 				struct opage *q = overlay_find(&o->overlay, list[i + k]);
 
 				memcpy(room + k * SEAL_BYTES, &q->dirty->seal, SEAL_BYTES);
-				err = to_pending(o, q);
+				err = to_pending(fs, o, q, true);
 			}
+			o->unsettled = UINT64_MAX; // the sequence follows
 			*ret_bulk = true;
 			i += run;
 		}
 		if (err == 0) {
-			err = split(fs, r, n);
+			err = split(fs, r, n, mode);
 		}
 	}
 	free(list);
@@ -207,6 +249,8 @@ static int log_state(struct fs *fs, struct record *r, struct node *n, bool *ret_
 	struct object *o = n->obj;
 	struct objref ref = node_objref(n);
 	bool content = o->unlogged_content && n->type != OBJECT_DIR;
+	uint64_t from = o->unlogged_from, size = o->logged_size;
+	uint16_t layout = o->logged_layout;
 	int err = 0;
 
 	if (content && o->layout == LAYOUT_INLINE) {
@@ -221,21 +265,29 @@ static int log_state(struct fs *fs, struct record *r, struct node *n, bool *ret_
 	if (err == 0 && o->layout == LAYOUT_TREE && n->type != OBJECT_DIR) {
 		err = log_overlay(fs, r, n, LOG_COMMIT, ret_bulk);
 	}
-	if (err) {
-		return err;
-	}
-	if (content) {
+	if (err == 0 && content) {
 		o->unlogged_content = false;
 		o->logged_size = n->attr.size;
 		o->logged_layout = o->layout;
+	}
+	if (err == 0) {
+		rec_attr(fs, r, n);
+		err = append(fs, r, n, LOG_COMMIT);
+	}
+	if (err) {
+		o->unlogged_content |= content;
+		o->unlogged_from = from;
+		o->logged_size = size;
+		o->logged_layout = layout;
+		return err;
+	}
+	if (content) {
 		o->unlogged_from = o->guard; // what is below it has been logged now, or is a hole
 	}
-	rec_attr(fs, r, n);
-	err = rec_append(fs, r, NULL);
-	if (err == 0) {
-		o->unlogged_xattr = n->unlogged_attr = false;
-	}
-	return err;
+	o->unlogged_xattr = n->unlogged_attr = false;
+	// Pages that an earlier record, of a spill or a cut, left old or new: not this caller's.
+	*ret_bulk |= o->unsettled != 0;
+	return 0;
 }
 
 static int log_attr(struct fs *fs, struct node *n)
@@ -244,7 +296,7 @@ static int log_attr(struct fs *fs, struct node *n)
 
 	record_init(&r);
 	rec_attr(fs, &r, n);
-	int err = rec_append(fs, &r, NULL);
+	int err = rec_append_room(fs, &r, ROOM_COMMIT, NULL);
 	n->unlogged_attr = err != 0;
 	return err;
 }
@@ -264,7 +316,8 @@ int commit_log(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_bulk
 	}
 	rec_attr(fs, &r, n);
 	size_t locator = r.len;
-	bool keys = (mode == LOG_COMMIT || (mode == LOG_SPILL && o->guard)) && o->keys &&
+	// Whenever a seal of this record may be under a key that no durable statement knows.
+	bool keys = (mode == LOG_COMMIT || (o->guard && n->type != OBJECT_DIR)) && o->keys &&
 		    !o->keys_logged;
 	if (keys) {
 		rec_keys(&r, n);
@@ -274,13 +327,11 @@ int commit_log(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_bulk
 	} else if (o->layout == LAYOUT_TREE && n->type != OBJECT_DIR) {
 		err = log_overlay(fs, &r, n, mode, ret_bulk);
 		if (err == 0 && r.len > locator) {
-			err = rec_append(fs, &r, NULL);
+			err = append(fs, &r, n, mode);
 		}
 	}
-	if (err && o->overlay.npending) {
-		// Memory says that pages are in the log, and they may not be: nothing may reach its
-		// place any more.
-		fs_set_read_only(fs, "the journal could not be written");
+	if (err) {
+		end_record(o, false);
 	}
 	if (err == 0 && keys) {
 		o->keys_logged = true;
@@ -379,7 +430,7 @@ int commit_before_rename(struct fs *fs, struct node *n)
 	bool content = o && (o->unlogged_content || o->unlogged_xattr);
 	// Without a flush only if nothing that a durable statement refers to gets overwritten, and
 	// few pages are in question.
-	bool small = content && o->overlay.npending == 0 &&
+	bool small = content && o->overlay.npending == 0 && o->unsettled == 0 &&
 		     (o->layout == LAYOUT_INLINE ||
 		      (o->placed_end - o->unlogged_from <= IMAGE_PAGES_MAX &&
 		       (o->overlay.ndirty == 0 ||
@@ -402,7 +453,7 @@ int commit_before_rename(struct fs *fs, struct node *n)
 		err = settle_earlier(fs, n);
 	}
 	pthread_mutex_unlock(&fs->commit_lock);
-	return err;
+	return err == WERR_NOSPACE ? checkpoint_run(fs) : err;
 }
 
 // A bulk fsync ends the sets of candidates: everything in place, datasynced, said so.
@@ -420,6 +471,13 @@ static int settle_bulk(struct fs *fs, struct node *n)
 		record_settled(&r, &ref, 0, NO_PAGE);
 		err = rec_append(fs, &r, NULL);
 	}
+	if (err == 0) { // runs are logged under commit_lock only: none came since
+		pthread_rwlock_wrlock(&n->lock);
+		if (n->obj) {
+			n->obj->unsettled = 0;
+		}
+		pthread_rwlock_unlock(&n->lock);
+	}
 	return err;
 }
 
@@ -433,12 +491,31 @@ static void finish(struct fs *fs, struct fsync_request *q, int err)
 	free(q);
 }
 
+// Logs what each asks for. Those for which the journal has no room are taken out of the list, to be
+// answered by a checkpoint.
+static struct fsync_request *log_group(struct fs *fs, struct fsync_request **list)
+{
+	struct fsync_request *full = NULL;
+
+	for (struct fsync_request **p = list; *p;) {
+		struct fsync_request *q = *p;
+
+		q->err = q->node ? log_one(fs, q->node, LOG_COMMIT, &q->bulk) : 0;
+		if (q->err == WERR_NOSPACE) {
+			*p = q->next;
+			q->next = full;
+			full = q;
+		} else {
+			p = &q->next;
+		}
+	}
+	return full;
+}
+
 void commit_group(struct fs *fs, struct fsync_request *list)
 {
 	pthread_mutex_lock(&fs->commit_lock);
-	for (struct fsync_request *q = list; q; q = q->next) {
-		q->err = q->node ? log_one(fs, q->node, LOG_COMMIT, &q->bulk) : 0;
-	}
+	struct fsync_request *full = log_group(fs, &list);
 	int sync_err = journal_sync(fs->j);
 	atomic_fetch_add(&fs->commits, 1);
 
@@ -490,6 +567,11 @@ void commit_group(struct fs *fs, struct fsync_request *list)
 		finish(fs, q, q->err ? q->err : sync_err);
 	}
 	pthread_mutex_unlock(&fs->commit_lock);
+	int full_err = full ? checkpoint_run(fs) : 0;
+	for (struct fsync_request *q = full; q; q = next) {
+		next = q->next;
+		finish(fs, q, full_err);
+	}
 }
 
 // Frees overlay memory: every dirty node's pages are logged (those below the guard), flushed once,

@@ -66,8 +66,9 @@ static int flush_placed(struct fs *fs, struct node *n)
 
 	pthread_rwlock_wrlock(&n->lock);
 	// host_written stays: a checkpoint that runs meanwhile must not take this flush for
-	// granted.
-	if (n->obj && err == 0 && n->obj->flushed_to < end && n->obj->placed_end >= end) {
+	// granted. A lower guard says that one has ended: what was written since is not covered.
+	if (n->obj && err == 0 && n->obj->flushed_to < end && n->obj->placed_end >= end &&
+	    n->obj->guard >= end) {
 		n->obj->flushed_to = end;
 	}
 	pthread_rwlock_unlock(&n->lock);
@@ -248,6 +249,19 @@ void want_checkpoint(struct fs *fs)
 	pthread_mutex_unlock(&fs->work_lock);
 }
 
+void want_sweep(struct fs *fs)
+{
+	uint64_t limit = (uint64_t)fs->params.cache_mib << 20;
+
+	if (atomic_load(&fs->cache_bytes) <= limit + limit / 4 ||
+	    atomic_exchange(&fs->sweep_wanted, true)) {
+		return;
+	}
+	pthread_mutex_lock(&fs->work_lock);
+	pthread_cond_broadcast(&fs->work_cond);
+	pthread_mutex_unlock(&fs->work_lock);
+}
+
 void want_spill(struct fs *fs)
 {
 	pthread_mutex_lock(&fs->work_lock);
@@ -269,6 +283,23 @@ static void deadline(struct timespec *ts, unsigned ms)
 	}
 }
 
+// One timed or wanted checkpoint. *failures: in a row, for another reason than space.
+static int checkpoint_turn(struct fs *fs, unsigned *failures)
+{
+	int err = checkpoint_run(fs);
+	bool space = err == WERR_NOSPACE || err == WERR_QUOTA;
+
+	*failures = err && !space ? *failures + 1 : 0;
+	if (*failures == CHECKPOINT_TRIES) {
+		fs_set_read_only(fs, werr_text(err));
+	} else if (err && !atomic_load(&fs->read_only)) {
+		fs_log(fs, LOG_ERR, "checkpoint failed: %s; it will be tried again",
+		       werr_text(err));
+	}
+	atomic_store(&fs->no_space, space);
+	return err;
+}
+
 static void *checkpointer(void *arg)
 {
 	struct fs *fs = arg;
@@ -282,7 +313,7 @@ static void *checkpointer(void *arg)
 	while (!fs->stopping) {
 		int rc = 0;
 
-		while (!fs->stopping && rc != ETIMEDOUT &&
+		while (!fs->stopping && rc != ETIMEDOUT && !atomic_load(&fs->sweep_wanted) &&
 		       fs->checkpoint_wanted == fs->checkpoint_done) {
 			rc = pthread_cond_timedwait(&fs->work_cond, &fs->work_lock, &due);
 		}
@@ -290,24 +321,18 @@ static void *checkpointer(void *arg)
 			break;
 		}
 		uint64_t ticket = fs->checkpoint_wanted;
+		bool turn = rc == ETIMEDOUT || ticket != fs->checkpoint_done;
 		pthread_mutex_unlock(&fs->work_lock);
-		int err = checkpoint_run(fs);
-		bool space = err == WERR_NOSPACE || err == WERR_QUOTA;
-
-		failures = err && !space ? failures + 1 : 0;
-		if (failures == CHECKPOINT_TRIES) {
-			fs_set_read_only(fs, werr_text(err));
-		} else if (err && !atomic_load(&fs->read_only)) {
-			fs_log(fs, LOG_ERR, "checkpoint failed: %s; it will be tried again",
-			       werr_text(err));
-		}
-		atomic_store(&fs->no_space, space);
+		int err = turn && !fs->params.readonly ? checkpoint_turn(fs, &failures) : 0;
+		atomic_store(&fs->sweep_wanted, false);
 		node_sweep(fs);
 		pthread_mutex_lock(&fs->work_lock);
-		fs->checkpoint_error = err;
-		fs->checkpoint_done = ticket;
-		pthread_cond_broadcast(&fs->done_cond);
-		deadline(&due, err ? 1000 : every);
+		if (turn) {
+			fs->checkpoint_error = err;
+			fs->checkpoint_done = ticket;
+			pthread_cond_broadcast(&fs->done_cond);
+			deadline(&due, err ? 1000 : every);
+		}
 	}
 	fs->checkpoint_done = fs->checkpoint_wanted;
 	pthread_cond_broadcast(&fs->done_cond);
@@ -341,7 +366,9 @@ int fs_checkpoint(struct fs *fs)
 	if (atomic_load(&fs->read_only)) {
 		return fs->params.readonly ? 0 : WERR_READONLY;
 	}
-	return checkpoint_run(fs);
+	int err = checkpoint_run(fs);
+	node_sweep(fs);
+	return err;
 }
 
 // --- admission --------------------------------------------------------------------------------
@@ -412,8 +439,8 @@ int fs_admit(struct fs *fs, uint64_t growth)
 		// A descriptor is kept until its file was flushed: many new large files are many
 		// descriptors.
 		hostcache_count(fs->hc, &open, &unflushed);
-		bool full = used > capacity / 2 || images > images_max || dirty > capacity / 4 ||
-			    unflushed > ENGINE_DESCRIPTORS * 3 / 4;
+		bool full = used > capacity / 8 * 3 || images > images_max ||
+			    dirty > capacity / 4 || unflushed > ENGINE_DESCRIPTORS * 3 / 4;
 
 		if (!full && overlay <= overlay_max) {
 			if (images > images_max / 2 || dirty > capacity / 8 ||
@@ -432,32 +459,40 @@ int fs_admit(struct fs *fs, uint64_t growth)
 
 			// Removing must work on a full disk, as long as the journal itself has
 			// room.
-			if (err && !(growth == 0 && used < capacity / 4 * 3)) {
+			if (err && !(growth == 0 && used < capacity / 2)) {
 				return err;
 			}
 		} else {
 			wait_spill(fs);
 		}
 	}
-	return space_for(fs, growth) ? 0 : WERR_NOSPACE;
+	// On a full host: what was removed gives its space back at the end of a checkpoint, the
+	// latest removals at the second.
+	bool fits = space_for(fs, growth);
+	for (unsigned round = 0; !fits && round < 2 && checkpoint_pending(fs); round++) {
+		(void)!wait_checkpoint(fs);
+		fits = space_for(fs, growth);
+	}
+	return fits ? 0 : WERR_NOSPACE;
 }
 
 int threads_start(struct fs *fs)
 {
-	if (fs->params.manual || fs->params.readonly) {
+	if (fs->params.manual) {
 		return 0;
 	}
 	struct {
 		pthread_t *thread;
 		void *(*fn)(void *);
 	} all[] = {
+		{&fs->checkpointer,
+		 checkpointer}, // a read-only mount has this one only, for the cache
 		{&fs->committer, committer},
-		{&fs->checkpointer, checkpointer},
 		{&fs->flusher[0], flusher},
 		{&fs->flusher[1], flusher},
 	};
 
-	for (; fs->threads < 4; fs->threads++) {
+	for (; fs->threads < (fs->params.readonly ? 1u : 4u); fs->threads++) {
 		if (pthread_create(all[fs->threads].thread, NULL, all[fs->threads].fn, fs)) {
 			threads_stop(fs);
 			return WERR_NOMEM;
@@ -468,7 +503,7 @@ int threads_start(struct fs *fs)
 
 void threads_stop(struct fs *fs)
 {
-	pthread_t all[] = {fs->committer, fs->checkpointer, fs->flusher[0], fs->flusher[1]};
+	pthread_t all[] = {fs->checkpointer, fs->committer, fs->flusher[0], fs->flusher[1]};
 
 	pthread_mutex_lock(&fs->work_lock);
 	fs->stopping = true;

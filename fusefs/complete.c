@@ -131,7 +131,11 @@ static void complete_part(struct fs *fs, const struct checkpoint *c, const struc
 	}
 	if (p->sealed && o) {
 		n->base = c->generation;
-		o->keys_logged = true;
+		// Renewed since: the header that is in its place does not have the newest key.
+		o->keys_logged |= p->newest == object_keys_newest(o->keys);
+		if (o->unsettled <= c->mark.sequence) {
+			o->unsettled = 0; // datasynced by this checkpoint
+		}
 		if (p->placed_end > o->unlogged_from) {
 			o->unlogged_from = p->placed_end;
 		}

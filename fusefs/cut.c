@@ -112,22 +112,27 @@ static int seal_node(void *arg, unsigned level, uint64_t first, uint64_t positio
 }
 
 // The copy of (parent, name) in a header: for repair, and for replay to find a directory's home.
-static void header_name(struct fs *fs, struct node *n, struct object_header *h)
+static int header_name(struct fs *fs, struct node *n, struct object_header *h)
 {
 	struct entry e;
 
 	if (n == fs->root) {
-		return;
+		return 0;
 	}
-	pthread_rwlock_rdlock(&n->home->lock);
-	if (n->home->obj && table_get(n->home->obj->table, n->place, &e) == 0 &&
-	    e.number == n->number) {
+	int err = node_lock_write(
+		fs, n->home); // the cache may have let it go since the child was loaded
+	if (err) {
+		return err;
+	}
+	err = table_get(n->home->obj->table, n->place, &e);
+	if (err == 0 && e.number == n->number) {
 		h->parent_number = n->home->number;
 		h->parent_incarnation = n->home->incarnation;
 		h->name_len = e.name_len;
 		memcpy(h->name, e.name, e.name_len);
 	}
-	pthread_rwlock_unlock(&n->home->lock);
+	node_unlock(n->home);
+	return err;
 }
 
 static int seal_header(struct checkpoint *c, struct node *n, struct object_header *h, bool fresh)
@@ -212,6 +217,7 @@ static int seal_object(struct fs *fs, struct checkpoint *c, struct part *p, stru
 	if (err == 0) {
 		p->sealed = true;
 		p->placed_end = o->placed_end;
+		p->newest = object_keys_newest(o->keys);
 		o->guard = o->placed_end > o->guard ? o->placed_end : o->guard;
 		n->generation = c->generation;
 		n->attr.flags |= ATTR_HAS_OBJECT;
@@ -263,7 +269,9 @@ static int cut_part(struct fs *fs, struct checkpoint *c, struct part *p)
 			err = update_home(fs, p);
 		}
 		if (err == 0 && p->flags & DIRTY_CONTENT) {
-			header_name(fs, n, h);
+			err = header_name(fs, n, h);
+		}
+		if (err == 0 && p->flags & DIRTY_CONTENT) {
 			pthread_rwlock_wrlock(&n->lock);
 			err = seal_object(fs, c, p, h);
 			pthread_rwlock_unlock(&n->lock);

@@ -175,6 +175,31 @@ static int log_mount(struct fs *fs)
 	return err ? err : journal_sync(fs->j);
 }
 
+// A clean header without a root: no object was ever written under it. An authentic root shows that
+// the header is an older copy.
+static int check_unborn(struct fs *fs)
+{
+	struct host_file *f;
+	int err = hostcache_get(fs->hc, FS_ROOT, HOST_RDONLY, &f);
+
+	if (err) {
+		return err == WERR_NOTFOUND || err == WERR_DAMAGED ? 0 : err;
+	}
+	hostcache_put(fs->hc, f);
+	fs->root->base = 1;
+	err = object_load(fs, fs->root);
+	fs->root->base = fs->root->generation = 0;
+	object_free(fs, fs->root->obj);
+	fs->root->obj = NULL;
+	if (err == 0 || err == WERR_ROLLBACK) {
+		return fs_refuse(
+			fs, FS_ROOT, WERR_ROLLBACK,
+			"it exists, but the vault header says the vault is new: the header "
+			"was rolled back");
+	}
+	return err == WERR_NOMEM || err == WERR_IO ? err : 0;
+}
+
 // The last mount ended cleanly: the journal has nothing to say, and a missing one is made again.
 static int open_clean(struct fs *fs)
 {
@@ -194,9 +219,16 @@ static int open_clean(struct fs *fs)
 	}
 	bool empty = v->h->root_generation == 0;
 	if (err == 0 && empty) {
-		err = engine_make_root(fs);
+		err = check_unborn(fs);
+		err = err ? err : engine_make_root(fs);
 	} else if (err == 0) {
 		err = engine_load_root(fs);
+	}
+	// A clean end wrote exactly this generation, and the next mount made the header dirty
+	// before it wrote anything.
+	if (err == 0 && !empty && fs->root->base != v->h->root_generation) {
+		err = fs_refuse(fs, FS_ROOT, WERR_ROLLBACK,
+				"newer than the clean vault header: the header was rolled back");
 	}
 	if (err || v->readonly) {
 		return err;
@@ -210,6 +242,9 @@ static int open_clean(struct fs *fs)
 	if (err == 0) {
 		err = write_state(fs, VAULT_DIRTY, 0);
 	}
+	if (err == 0 && fs->root->epoch < v->h->epoch) {
+		node_dirty(fs, fs->root, DIRTY_CONTENT); // its old keys are no proof any more
+	}
 	return err == 0 && empty ? checkpoint_run(fs) : err;
 }
 
@@ -217,30 +252,35 @@ static int open_clean(struct fs *fs)
 static int open_dirty(struct fs *fs)
 {
 	struct vault *v = fs->v;
-	uint32_t from = v->h->state == VAULT_REPLAYING ? v->h->replaying : v->h->mount;
-	uint32_t also = v->h->mount; // a replay that had already started its own journal
-	int err = 0;
+	bool again = v->h->state == VAULT_REPLAYING;
+	uint32_t last = v->h->mount, from = again ? v->h->replaying : last;
+	int err = journal_open(fs->host, v->ring, v->h->journal_bytes, v->readonly, &fs->j);
 
-	if (!v->readonly) {
-		err = write_state(fs, VAULT_REPLAYING, from);
-	}
-	if (err == 0) {
-		err = journal_open(fs->host, v->ring, v->h->journal_bytes, v->readonly, &fs->j);
-	}
 	if (err) {
 		fs_log(fs, LOG_ERR,
 		       "the vault was not closed cleanly and its journal cannot be used: %s",
 		       werr_text(err));
 		return err;
 	}
+	// An earlier replay may already have started its own journal: then everything of the older
+	// one is in its place.
 	uint32_t mount = journal_superblock(fs->j)->mount;
-	if (mount != from && mount != also) {
+	if (mount < from || mount > last) {
 		fs_log(fs, LOG_ERR, "the journal is of mount %u, the vault's last mount was %u",
 		       mount, from);
 		return WERR_ROLLBACK;
 	}
+	// The record MOUNT was durable before the header said dirty, but not before an earlier
+	// replay's own journal was started.
+	bool needs_mount = !again || mount == from;
+	if (!v->readonly) {
+		err = write_state(fs, VAULT_REPLAYING, from);
+	}
+	if (err) {
+		return err;
+	}
 	fs->replaying = true;
-	err = replay_journal(fs);
+	err = replay_journal(fs, needs_mount);
 	fs->replaying = false;
 	if (err || v->readonly) {
 		return err;

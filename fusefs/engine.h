@@ -60,6 +60,7 @@ struct opage {
 	struct obuf *pending;
 	bool dead; // truncated or punched away since: pending still has to reach its place, but is
 		   // not read
+	bool unsaid; // pending, but its record is not appended yet
 };
 
 struct overlay {
@@ -68,6 +69,7 @@ struct overlay {
 	size_t count;
 	size_t ndirty;
 	size_t npending;
+	size_t nunsaid;
 };
 
 // The content of a node in memory; guarded by the node's lock.
@@ -104,7 +106,9 @@ struct object {
 	bool xattr_paged;      // the durable form of the xattrs uses pages
 	bool unlogged_content; // inline data, size or layout differ from what was logged
 	bool unlogged_xattr;
-	bool host_written; // unflushed writes at places since the last datasync
+	bool host_written;  // unflushed writes at places since the last datasync
+	uint64_t unsettled; // sequence of the last record that lets a page be old or new, when
+			    // neither SETTLED nor a checkpoint came after it; else 0
 	uint64_t drop_from,
 		drop_to; // pages dropped whose host space is not yet given back (from == to: none)
 	uint64_t drop_sequence;       // record of the last such drop
@@ -130,7 +134,7 @@ struct node {
 	table_place place;       // dirty_lock: of the home entry
 	unsigned dirty;          // dirty_lock
 	struct node *dirty_next; // dirty_lock
-	_Atomic bool orphan; // no name is left; set under names_lock, once
+	_Atomic bool orphan;     // no name is left; set under names_lock, once
 
 	pthread_rwlock_t lock;
 	struct ward_attr attr; // lock
@@ -144,13 +148,16 @@ struct node {
 				 // came after its cut
 	uint64_t cut_change;     // commit_lock: value at the last cut
 	struct object *obj;      // lock; NULL: not loaded
-	struct node *lru_next;   // nodes_lock: list of nodes whose object is loaded
+	struct node *lru_next, *lru_prev; // nodes_lock: list of nodes whose object is loaded
 	bool in_lru;
 	size_t replay_index; // replay only: 1 + place in its list
 	_Atomic bool used;   // touched since the last sweep
 };
 
 #define NODE_BUCKETS_MIN 1024
+// Seals under one key with random nonces: a new key is due, and none is made any more.
+#define SEALS_RENEW (1ull << 31)
+#define SEALS_MAX (1ull << 32)
 
 struct fsync_request {
 	struct fsync_request *next;
@@ -180,7 +187,7 @@ struct fs {
 	pthread_mutex_t nodes_lock;
 	struct node **nodes;
 	size_t nodes_buckets, nodes_count;
-	struct node *lru;
+	struct node *lru, *lru_tail; // nodes_lock: nodes whose object is loaded, the newest first
 	struct node *root, *links;
 
 	pthread_mutex_t dirty_lock;
@@ -217,9 +224,10 @@ struct fs {
 	_Atomic uint64_t overlay_bytes, dirty_bytes, cache_bytes;
 	_Atomic uint64_t checkpoints, refusals, fsyncs, commits, last_generation;
 	_Atomic uint64_t orphan_count; // nodes in the table that are orphans
-	_Atomic uint64_t image_count; // pages that the next checkpoint has to image, about
+	_Atomic uint64_t image_count;  // pages that the next checkpoint has to image, about
 	_Atomic bool read_only;
 	_Atomic bool no_space;
+	_Atomic bool sweep_wanted;
 	char read_only_reason[96];
 	bool abandoned;
 };
@@ -234,7 +242,8 @@ static inline void fs_blocking(const struct fs *fs)
 // --- node.c: the node table, references, dirtiness ---
 int node_table_init(struct fs *fs) WARN_UNUSED;
 void node_table_free(struct fs *fs);
-// As a home entry says it, before anything of it was loaded: bound, last checkpoint and last cut are one.
+// As a home entry says it, before anything of it was loaded: bound, last checkpoint and last cut
+// are one.
 void node_set_generation(struct node *n, uint64_t generation);
 // Keeps the short target of a symlink (a copy).
 int node_set_target(struct node *n, const void *target, size_t len) WARN_UNUSED;
@@ -255,10 +264,13 @@ void node_forget(struct fs *fs, struct node *n, uint64_t count);
 void node_set_home(struct fs *fs, struct node *n, struct node *home, table_place place);
 // The last name is gone.
 void node_make_orphan(struct fs *fs, struct node *n);
-// The end: the kernel has forgotten everything, whether it said so or not. Host files of orphans are due.
+// The end: the kernel has forgotten everything, whether it said so or not. Host files of orphans
+// are due.
 void node_free_orphans(struct fs *fs);
 // Lists the node and its ancestors for the next checkpoint.
 void node_dirty(struct fs *fs, struct node *n, unsigned flags);
+// The node's object is loaded: the sweep may look at it.
+void node_lru_add(struct fs *fs, struct node *n);
 // Frees clean loaded objects while more than the cache's share is held.
 void node_sweep(struct fs *fs);
 
@@ -268,6 +280,8 @@ int object_load(struct fs *fs, struct node *n) WARN_UNUSED;
 void object_free(struct fs *fs, struct object *o);
 // Brings the cache's byte count up to date (node->lock exclusive).
 void object_account(struct fs *fs, struct object *o);
+// Keys for what is sealed next: made, or renewed where their epoch or their number of seals asks
+// for it. node->lock exclusive.
 int object_need_keys(struct fs *fs, struct node *n) WARN_UNUSED;
 // Inline → tree (node->lock exclusive, cut shared).
 int object_make_tree(struct fs *fs, struct node *n) WARN_UNUSED;
@@ -277,8 +291,8 @@ size_t object_inline_capacity(const struct object *o);
 int node_lock_read(struct fs *fs, struct node *n, bool *ret_exclusive) WARN_UNUSED;
 int node_lock_write(struct fs *fs, struct node *n) WARN_UNUSED;
 void node_unlock(struct node *n);
-// Borrows an object's host file for reading, and reads from it: both tell the server first when they
-// have to wait.
+// Borrows an object's host file for reading, and reads from it: both tell the server first when
+// they have to wait.
 int object_host_file(struct fs *fs, uint64_t number, struct host_file **ret) WARN_UNUSED;
 int object_preadv(struct fs *fs, struct host_file *f, const struct iovec *iov, int iovcnt,
 		  uint64_t off) WARN_UNUSED;
@@ -352,6 +366,14 @@ void rec_keys(struct record *r, struct node *n);
 // Content that belongs to a name operation (a long symlink target): complete in the record.
 int rec_new_content(struct fs *fs, struct record *r, struct node *n) WARN_UNUSED;
 int rec_append(struct fs *fs, struct record *r, uint64_t *ret_sequence) WARN_UNUSED;
+// The same; what for decides how much of the journal stays free. WERR_NOSPACE.
+enum rec_room {
+	ROOM_NAME,       // fs_admit has let it in
+	ROOM_COMMIT,     // content: a checkpoint can take its place
+	ROOM_CHECKPOINT, // the cut, and what describes it
+};
+int rec_append_room(struct fs *fs, struct record *r, enum rec_room room,
+		    uint64_t *ret_sequence) WARN_UNUSED;
 
 // --- commit.c ---
 enum log_mode {
@@ -375,6 +397,8 @@ void commit_spill(struct fs *fs);
 // --- checkpoint.c ---
 // Runs one checkpoint (or finishes the unfinished one, then runs one).
 int checkpoint_run(struct fs *fs) WARN_UNUSED;
+// Whether a checkpoint would have anything to do.
+bool checkpoint_pending(struct fs *fs);
 // The clean end: everything in its place, host space given back, all of it durable.
 int checkpoint_last(struct fs *fs) WARN_UNUSED;
 void checkpoint_discard(struct fs *fs);
@@ -387,10 +411,12 @@ int engine_load_root(struct fs *fs) WARN_UNUSED;
 int engine_make_root(struct fs *fs) WARN_UNUSED;
 
 // --- replay.c ---
-int replay_journal(struct fs *fs) WARN_UNUSED;
+// needs_mount: a journal without any record was cut, and is refused.
+int replay_journal(struct fs *fs, bool needs_mount) WARN_UNUSED;
 const uint8_t *image_find(const struct image_map *m, uint64_t number, uint64_t position);
 void image_map_free(struct image_map *m);
-// Brings every image to its place, durably, and forgets them: a checkpoint that was cut short while overwriting is finished.
+// Brings every image to its place, durably, and forgets them: a checkpoint that was cut short while
+// overwriting is finished.
 int image_map_place(struct fs *fs) WARN_UNUSED;
 void replay_object_free(struct replay_object *ro);
 
@@ -402,6 +428,7 @@ void threads_stop(struct fs *fs);
 int fs_admit(struct fs *fs, uint64_t growth) WARN_UNUSED;
 void want_checkpoint(struct fs *fs);
 void want_spill(struct fs *fs);
+void want_sweep(struct fs *fs); // the cache holds more than its share
 
 // --- names.c, shared with rename.c and links.c ---
 // A directory's table entry by name; dir locked. WERR_NOTFOUND, WERR_NAMETOOLONG.
@@ -409,10 +436,14 @@ int dir_find(struct node *dir, const char *name, table_place *ret_place,
 	     struct entry *ret) WARN_UNUSED;
 // Puts encoded entry bytes somewhere in the directory; dir locked exclusively.
 int dir_insert(struct node *dir, const uint8_t *entry, size_t len, table_place *ret) WARN_UNUSED;
-// The node an entry names, referenced: through the links directory where it is a link. names_lock
-// or no directory locked.
+// The node an entry names, referenced: through the links directory where it is a link (then under
+// names_lock).
 int dir_node(struct fs *fs, struct node *dir, const struct entry *e, table_place place, bool look,
 	     struct node **ret) WARN_UNUSED;
+// The node of a link that was found at a place of dir, with a look-up; nothing is locked.
+// WERR_NOTFOUND: the name went away meanwhile.
+int dir_linked(struct fs *fs, struct node *dir, table_place place, uint64_t number,
+	       uint64_t incarnation, struct node **ret) WARN_UNUSED;
 // The directory's times and link count changed with a name in it: attributes into the record,
 // dirty.
 void dir_changed(struct fs *fs, struct record *r, struct node *dir, int nlink_change);

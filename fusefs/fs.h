@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine: one open vault as a tree of inodes. What FUSE operations, the model test and the crash tests call.
-// All functions are thread-safe unless said otherwise and return 0 or a werr code. An inode number is the object's number
-// (root: FS_ROOT). Permission checks are the kernel's (default_permissions); the engine checks structure only.
+// The engine: one open vault as a tree of inodes. What FUSE operations, the model test and the
+// crash tests call. All functions are thread-safe unless said otherwise and return 0 or a werr
+// code. An inode number is the object's number (root: FS_ROOT). Permission checks are the kernel's
+// (default_permissions); the engine checks structure only.
 //
-// Durability (DESIGN.md section 7): name operations are in the journal (pwrite) before they return; fs_fsync makes data, attributes and
-// names durable; a checkpoint runs every checkpoint_ms while dirty. fs_write may return before anything is on the host.
+// Durability (DESIGN.md section 7): name operations are in the journal (pwrite) before they return;
+// fs_fsync makes data, attributes and names durable; a checkpoint runs every checkpoint_ms while
+// dirty. fs_write may return before anything is on the host.
 #ifndef WARDFS_FUSEFS_FS_H
 #define WARDFS_FUSEFS_FS_H
 
@@ -18,34 +20,41 @@
 #define FS_ROOT 1ull
 #define FS_NAME_MAX 255
 #define FS_TARGET_MAX 4095
-// 80 + 128 + 128^2 + 128^3 + 128^4 + 128^5 pages would be 141 TB; the host's own limit comes first (ext4: 16 TiB a file).
+// 80 + 128 + 128^2 + 128^3 + 128^4 + 128^5 pages would be 141 TB; the host's own limit comes first
+// (ext4: 16 TiB a file).
 #define FS_SIZE_MAX ((uint64_t)1 << 46)
 
 struct fs;
 
 struct fs_params {
 	int readonly;
-	unsigned checkpoint_ms;	 // 0: the default, 5000
-	unsigned cache_mib;	 // clean metadata and directories kept; 0: default 64
-	unsigned overlay_mib;	 // overwritten pages kept in memory; 0: default 32
-	int manual;		 // tests: no threads of its own; the caller drives fs_checkpoint() and fsyncs commit inline
+	unsigned checkpoint_ms; // 0: the default, 5000
+	unsigned cache_mib;     // clean metadata and directories kept; 0: default 64
+	unsigned overlay_mib;   // overwritten pages kept in memory; 0: default 32
+	int manual; // tests: no threads of its own; the caller drives fs_checkpoint() and fsyncs
+		    // commit inline
 	void (*now)(void *arg, struct ward_time *ret); // NULL: CLOCK_REALTIME
 	void *now_arg;
-	// One line per finding or trouble (no plaintext names); NULL: dropped. Called from any thread, must not call back.
+	// One line per finding or trouble (no plaintext names); NULL: dropped. Called from any
+	// thread, must not call back.
 	void (*log)(void *arg, int priority, const char *line);
 	void *log_arg;
-	// Called right before the calling thread waits for the disk or for another thread: a server may let somebody else work meanwhile.
-	// Any thread, locks held: must not call back, and must be quick. NULL: nobody wants to know.
+	// Called right before the calling thread waits for the disk or for another thread: a server
+	// may let somebody else work meanwhile. Any thread, locks held: must not call back, and
+	// must be quick. NULL: nobody wants to know.
 	void (*blocking)(void *arg);
 	void *blocking_arg;
 };
 
-// Opens the engine on an open vault (kept, not owned; must outlive fs): raises the mount number durably, replays the journal when the
-// vault is dirty, starts its threads. WERR_AUTH, WERR_DAMAGED, WERR_ROLLBACK … when the vault must be refused. params are copied.
+// Opens the engine on an open vault (kept, not owned; must outlive fs): raises the mount number
+// durably, replays the journal when the vault is dirty, starts its threads. WERR_AUTH,
+// WERR_DAMAGED, WERR_ROLLBACK … when the vault must be refused. params are copied.
 int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret) WARN_UNUSED;
-// Clean end: commits everything, last checkpoint, vault header := clean. Frees fs in any case; the error says what could not be written.
+// Clean end: commits everything, last checkpoint, vault header := clean. Frees fs in any case; the
+// error says what could not be written.
 int fs_close(struct fs *fs);
-// Stops at once without writing anything more (as a kill would); for tests and after a fatal host error.
+// Stops at once without writing anything more (as a kill would); for tests and after a fatal host
+// error.
 void fs_abandon(struct fs *fs);
 
 struct fs_stat {
@@ -54,8 +63,9 @@ struct fs_stat {
 	struct ward_attr attr;
 };
 
-// Every reply that carries an fs_stat of a *named* node (lookup, make, link, readdir with plus) raises its look-up count by one; fs_forget gives
-// them back. A node without name is removed when its count reaches zero.
+// Every reply that carries an fs_stat of a *named* node (lookup, make, link, readdir with plus)
+// raises its look-up count by one; fs_forget gives them back. A node without name is removed when
+// its count reaches zero.
 int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_stat *ret) WARN_UNUSED;
 void fs_forget(struct fs *fs, uint64_t ino, uint64_t count);
 int fs_getattr(struct fs *fs, uint64_t ino, struct fs_stat *ret) WARN_UNUSED;
@@ -70,7 +80,8 @@ enum {
 	FS_SET_ATIME_NOW = 64,
 	FS_SET_MTIME_NOW = 128,
 	FS_SET_CTIME = 256,
-	FS_SET_KILL = 512, // clear suid, and sgid where group-execute is set, and security.capability
+	FS_SET_KILL =
+		512, // clear suid, and sgid where group-execute is set, and security.capability
 };
 struct fs_setattr {
 	unsigned valid;
@@ -78,17 +89,19 @@ struct fs_setattr {
 	uint64_t size;
 	struct ward_time atime, mtime, ctime;
 };
-int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set, struct fs_stat *ret) WARN_UNUSED;
+int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_setattr *set,
+	       struct fs_stat *ret) WARN_UNUSED;
 
 // Target of a symlink: buf has FS_TARGET_MAX + 1 bytes, NUL-terminated.
 int fs_readlink(struct fs *fs, uint64_t ino, char *buf) WARN_UNUSED;
 
 struct fs_make {
-	uint8_t type;	    // enum object_type
-	uint32_t mode;	    // permission bits, final (umask, default ACL and set-gid inheritance are the caller's)
-	uint32_t uid, gid;  // final
-	uint64_t rdev;	    // char and block devices
-	const char *target; // symlinks, 1..FS_TARGET_MAX bytes
+	uint8_t type;  // enum object_type
+	uint32_t mode; // permission bits, final (umask, default ACL and set-gid inheritance are the
+		       // caller's)
+	uint32_t uid, gid;     // final
+	uint64_t rdev;         // char and block devices
+	const char *target;    // symlinks, 1..FS_TARGET_MAX bytes
 	const uint8_t *xattrs; // initial encoded set (crypto/xattr_codec.h), or NULL
 	size_t xattrs_len;
 };
@@ -103,13 +116,16 @@ int fs_rename(struct fs *fs, uint64_t parent, const char *name, uint64_t new_par
 int fs_link(struct fs *fs, uint64_t ino, uint64_t new_parent, const char *new_name,
 	    struct fs_stat *ret) WARN_UNUSED;
 
-// Reads up to len bytes; *ret_len < len only at the end of the file. buf needs room for len bytes only.
-int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *ret_len) WARN_UNUSED;
+// Reads up to len bytes; *ret_len < len only at the end of the file. buf needs room for len bytes
+// only.
+int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf,
+	    size_t *ret_len) WARN_UNUSED;
 // Writes all len bytes or fails. kill: as FS_SET_KILL.
-int fs_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, size_t len, int kill) WARN_UNUSED;
+int fs_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, size_t len,
+	     int kill) WARN_UNUSED;
 
-// Parks the request: done(arg, err) is called from the committer (or before return) when data, attributes and names of this
-// file (or directory) are durable. done must not call back into fs.
+// Parks the request: done(arg, err) is called from the committer (or before return) when data,
+// attributes and names of this file (or directory) are durable. done must not call back into fs.
 typedef void (*fs_done)(void *arg, int err);
 void fs_fsync(struct fs *fs, uint64_t ino, int datasync, fs_done done, void *arg);
 // The same, waiting.
@@ -118,44 +134,50 @@ int fs_fsync_wait(struct fs *fs, uint64_t ino) WARN_UNUSED;
 int fs_checkpoint(struct fs *fs) WARN_UNUSED;
 
 struct fs_dirent {
-	const char *name; // NUL-terminated, valid during the call
-	uint64_t cookie;  // where to go on *after* this entry
+	const char *name;    // NUL-terminated, valid during the call
+	uint64_t cookie;     // where to go on *after* this entry
 	struct fs_stat stat; // attr is filled in plus mode only; ino and type always
 };
 // Returns 0 to take the entry, non-zero to stop before it (it is not delivered: no look-up count).
 typedef int (*fs_dirent_fn)(void *arg, const struct fs_dirent *d);
-// Entries after `cookie` (0: from the start; "." and ".." come first with cookies 1 and 2). plus: with attributes, and a look-up count for each
-// delivered entry except "." and "..".
-int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent_fn fn, void *arg) WARN_UNUSED;
+// Entries after `cookie` (0: from the start; "." and ".." come first with cookies 1 and 2). plus:
+// with attributes, and a look-up count for each delivered entry except "." and "..".
+int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent_fn fn,
+	       void *arg) WARN_UNUSED;
 
 int fs_statfs(struct fs *fs, struct host_space *ret) WARN_UNUSED;
 
-// cap 0: only the length. WERR_NODATA, WERR_RANGE. Names come with their prefix ("user.x", "system.posix_acl_access").
-int fs_getxattr(struct fs *fs, uint64_t ino, const char *name, void *buf, size_t cap, size_t *ret_len) WARN_UNUSED;
-// flags: XATTR_CREATE, XATTR_REPLACE of <sys/xattr.h>. mode: NULL, or permission bits to set in the same step (ACLs).
-int fs_setxattr(struct fs *fs, uint64_t ino, const char *name, const void *value, size_t len, int flags,
-		const uint32_t *mode) WARN_UNUSED;
+// cap 0: only the length. WERR_NODATA, WERR_RANGE. Names come with their prefix ("user.x",
+// "system.posix_acl_access").
+int fs_getxattr(struct fs *fs, uint64_t ino, const char *name, void *buf, size_t cap,
+		size_t *ret_len) WARN_UNUSED;
+// flags: XATTR_CREATE, XATTR_REPLACE of <sys/xattr.h>. mode: NULL, or permission bits to set in the
+// same step (ACLs).
+int fs_setxattr(struct fs *fs, uint64_t ino, const char *name, const void *value, size_t len,
+		int flags, const uint32_t *mode) WARN_UNUSED;
 int fs_listxattr(struct fs *fs, uint64_t ino, char *buf, size_t cap, size_t *ret_len) WARN_UNUSED;
 int fs_removexattr(struct fs *fs, uint64_t ino, const char *name) WARN_UNUSED;
 
-// mode: FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; else WERR_NOTSUP.
+// mode: FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE,
+// ZERO_RANGE[|KEEP_SIZE]; else WERR_NOTSUP.
 int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t off, uint64_t len) WARN_UNUSED;
 // whence: SEEK_DATA or SEEK_HOLE. WERR_NXIO.
 int fs_lseek(struct fs *fs, uint64_t ino, uint64_t off, int whence, uint64_t *ret) WARN_UNUSED;
-// Copies up to len bytes between files (or inside one, ranges not overlapping); may copy less; *ret_len says how much.
-int fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_off, uint64_t out, uint64_t out_off, uint64_t len,
-		  uint64_t *ret_len) WARN_UNUSED;
+// Copies up to len bytes between files (or inside one, ranges not overlapping); may copy less;
+// *ret_len says how much.
+int fs_copy_range(struct fs *fs, uint64_t in, uint64_t in_off, uint64_t out, uint64_t out_off,
+		  uint64_t len, uint64_t *ret_len) WARN_UNUSED;
 
 struct fs_status {
-	uint32_t mount;		   // mount number
+	uint32_t mount; // mount number
 	uint64_t checkpoints;
-	uint64_t generation;	   // of the last checkpoint
+	uint64_t generation; // of the last checkpoint
 	uint64_t journal_used, journal_capacity;
 	uint64_t nodes, overlay_bytes, metadata_bytes;
-	uint64_t refusals;	   // integrity findings
-	uint64_t fsyncs, commits;  // fsyncs answered, journal flushes for them
+	uint64_t refusals;        // integrity findings
+	uint64_t fsyncs, commits; // fsyncs answered, journal flushes for them
 	int readonly;
-	char readonly_reason[96];  // empty unless the engine made itself read-only
+	char readonly_reason[96]; // empty unless the engine made itself read-only
 };
 void fs_get_status(struct fs *fs, struct fs_status *ret);
 

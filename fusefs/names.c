@@ -92,10 +92,9 @@ static int linked_node(struct fs *fs, uint64_t number, uint64_t incarnation, boo
 	}
 	links_name(number, name);
 	err = table_find(links->obj->table, (const uint8_t *)name, 16, &place, &home);
-	if (err == WERR_NOTFOUND ||
-	    (err == 0 && (home.kind != ENTRY_HOME || home.number != number ||
-			  home.incarnation != incarnation))) {
-		err = fs_refuse(fs, number, WERR_DAMAGED, "a link without a home entry");
+	if (err == 0 &&
+	    (home.kind != ENTRY_HOME || home.number != number || home.incarnation != incarnation)) {
+		err = WERR_NOTFOUND;
 	}
 	if (err == 0) {
 		err = node_from_entry(fs, &home, links, place, look, ret);
@@ -104,11 +103,51 @@ static int linked_node(struct fs *fs, uint64_t number, uint64_t incarnation, boo
 	return err;
 }
 
+// A link without a home entry, found by somebody who held no lock in between: with names_lock the
+// name is still there (refused), or it was its last and went away (WERR_NOTFOUND).
+static int linked_again(struct fs *fs, struct node *dir, table_place place, uint64_t number,
+			struct node **ret)
+{
+	struct entry e;
+	bool exclusive;
+
+	pthread_mutex_lock(&fs->names_lock);
+	int err = node_lock_read(fs, dir, &exclusive);
+	if (err == 0) {
+		err = table_get(dir->obj->table, place, &e);
+		if (err == 0 && (e.kind != ENTRY_LINK || e.number != number)) {
+			err = WERR_NOTFOUND;
+		}
+		uint64_t incarnation = err == 0 ? e.incarnation : 0;
+		node_unlock(dir);
+		if (err == 0) {
+			err = linked_node(fs, number, incarnation, true, ret);
+			err = err == WERR_NOTFOUND ? fs_refuse(fs, number, WERR_DAMAGED,
+							       "a link without a home entry")
+						   : err;
+		}
+	}
+	pthread_mutex_unlock(&fs->names_lock);
+	return err;
+}
+
+int dir_linked(struct fs *fs, struct node *dir, table_place place, uint64_t number,
+	       uint64_t incarnation, struct node **ret)
+{
+	int err = linked_node(fs, number, incarnation, true, ret);
+
+	return err == WERR_NOTFOUND ? linked_again(fs, dir, place, number, ret) : err;
+}
+
 int dir_node(struct fs *fs, struct node *dir, const struct entry *e, table_place place, bool look,
 	     struct node **ret)
 {
 	if (e->kind == ENTRY_LINK) {
-		return linked_node(fs, e->number, e->incarnation, look, ret);
+		int err = linked_node(fs, e->number, e->incarnation, look, ret);
+
+		return err == WERR_NOTFOUND ? fs_refuse(fs, e->number, WERR_DAMAGED,
+							"a link without a home entry")
+					    : err;
 	}
 	return node_from_entry(fs, e, dir, place, look, ret);
 }
@@ -134,7 +173,7 @@ int fs_lookup(struct fs *fs, uint64_t parent, const char *name, struct fs_stat *
 		node_unlock(dir);
 		// Readers hold one directory at a time: see the lock order.
 		if (link) {
-			err = linked_node(fs, e.number, e.incarnation, true, &n);
+			err = dir_linked(fs, dir, place, e.number, e.incarnation, &n);
 		}
 	}
 	if (err == 0) {

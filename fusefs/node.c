@@ -214,6 +214,29 @@ void node_ref(struct fs *fs, struct node *n)
 	pthread_mutex_unlock(&fs->nodes_lock);
 }
 
+void node_lru_add(struct fs *fs, struct node *n)
+{
+	pthread_mutex_lock(&fs->nodes_lock);
+	if (!n->in_lru && n->hashed) {
+		n->lru_prev = NULL;
+		n->lru_next = fs->lru;
+		*(fs->lru ? &fs->lru->lru_prev : &fs->lru_tail) = n;
+		fs->lru = n;
+		n->in_lru = true;
+	}
+	pthread_mutex_unlock(&fs->nodes_lock);
+}
+
+static void lru_remove_locked(struct fs *fs, struct node *n)
+{
+	if (!n->in_lru) {
+		return;
+	}
+	*(n->lru_prev ? &n->lru_prev->lru_next : &fs->lru) = n->lru_next;
+	*(n->lru_next ? &n->lru_next->lru_prev : &fs->lru_tail) = n->lru_prev;
+	n->in_lru = false;
+}
+
 static void unhash_locked(struct fs *fs, struct node *n)
 {
 	struct node **p = &fs->nodes[bucket_of(fs, n->number)];
@@ -223,14 +246,7 @@ static void unhash_locked(struct fs *fs, struct node *n)
 	}
 	*p = n->hash_next;
 	fs->nodes_count--;
-	if (n->in_lru) {
-		struct node **q = &fs->lru;
-
-		while (*q != n) {
-			q = &(*q)->lru_next;
-		}
-		*q = n->lru_next;
-	}
+	lru_remove_locked(fs, n);
 }
 
 static bool has_host_file(const struct node *n)
@@ -330,8 +346,8 @@ void node_dirty(struct fs *fs, struct node *n, unsigned flags)
 	for (struct node *p = n; p; p = p->home) {
 		unsigned was = p->dirty;
 
-		// The node itself gets the flags asked for; its ancestors' tables and headers change with the bound. The
-		// root's own entry stands in its own table.
+		// The node itself gets the flags asked for; its ancestors' tables and headers
+		// change with the bound. The root's own entry stands in its own table.
 		p->dirty |= p == n && n != fs->root ? flags : DIRTY_CONTENT | DIRTY_ATTR;
 		if (!was) {
 			node_ref(fs, p); // the list's reference
@@ -349,6 +365,8 @@ void node_dirty(struct fs *fs, struct node *n, unsigned flags)
 	pthread_mutex_unlock(&fs->dirty_lock);
 }
 
+#define SWEEP_ROUNDS 64u
+
 void node_sweep(struct fs *fs)
 {
 	uint64_t limit = (uint64_t)fs->params.cache_mib << 20;
@@ -356,32 +374,31 @@ void node_sweep(struct fs *fs)
 	if (atomic_load(&fs->cache_bytes) <= limit) {
 		return;
 	}
-	for (unsigned pass = 0; pass < 2 && atomic_load(&fs->cache_bytes) > limit; pass++) {
+	// The first round lets go what was not touched since the last sweep, the next ones
+	// anything.
+	for (unsigned pass = 0; pass < SWEEP_ROUNDS && atomic_load(&fs->cache_bytes) > limit;
+	     pass++) {
 		struct node *victims[256];
 		size_t count = 0;
 
 		pthread_mutex_lock(&fs->nodes_lock);
-		for (struct node **p = &fs->lru; *p && count < 256;) {
-			struct node *n = *p;
-
+		// From the oldest on; what is kept goes to the front again.
+		for (struct node *n = fs->lru_tail, *next; n && count < 256; n = next) {
+			next = n->lru_prev;
 			if (n->used && pass == 0) {
 				n->used = false;
-				p = &n->lru_next;
-				continue;
+			} else if (n != fs->root && n != fs->links) {
+				lru_remove_locked(fs, n);
+				n->refs++;
+				victims[count++] = n;
 			}
-			if (n == fs->root || n == fs->links) {
-				p = &n->lru_next;
-				continue;
-			}
-			*p = n->lru_next;
-			n->in_lru = false;
-			n->refs++;
-			victims[count++] = n;
 		}
 		pthread_mutex_unlock(&fs->nodes_lock);
+		// Not inside a cut: it has emptied the dirty list, and what it has not sealed yet
+		// looks clean.
+		pthread_rwlock_rdlock(&fs->cut);
 		for (size_t i = 0; i < count; i++) {
 			struct node *n = victims[i];
-			bool kept = true;
 
 			pthread_rwlock_wrlock(&n->lock);
 			pthread_mutex_lock(&fs->dirty_lock);
@@ -392,19 +409,14 @@ void node_sweep(struct fs *fs)
 			    !n->obj->host_written) {
 				object_free(fs, n->obj);
 				n->obj = NULL;
-				kept = false;
 			}
+			bool kept = n->obj != NULL;
 			pthread_rwlock_unlock(&n->lock);
-			if (kept && n->obj) {
-				pthread_mutex_lock(&fs->nodes_lock);
-				if (!n->in_lru) {
-					n->lru_next = fs->lru;
-					fs->lru = n;
-					n->in_lru = true;
-				}
-				pthread_mutex_unlock(&fs->nodes_lock);
+			if (kept) {
+				node_lru_add(fs, n);
 			}
 			node_put(fs, n);
 		}
+		pthread_rwlock_unlock(&fs->cut);
 	}
 }

@@ -92,7 +92,8 @@ int object_read_raw(struct fs *fs, uint64_t number, uint64_t position, size_t pa
 	return err;
 }
 
-// Pages without a header, or this very object's header from a checkpoint that did not complete: left by a crash.
+// Pages without a header, or this very object's header from a checkpoint that did not complete:
+// left by a crash.
 static bool is_own_leftover(const struct node *n, const uint8_t prefix[static OBJECT_PREFIX_BYTES])
 {
 	static const uint8_t none[OBJECT_PREFIX_BYTES];
@@ -101,8 +102,9 @@ static bool is_own_leftover(const struct node *n, const uint8_t prefix[static OB
 	       (le64_get(prefix + 16) == n->number && le64_get(prefix + 24) == n->incarnation);
 }
 
-// The host name of a new object is taken. Numbers are 62 random bits: what stands there was left by a crash (nothing refers to
-// it, the file is used again), or somebody put it there (moved aside, never deleted).
+// The host name of a new object is taken. Numbers are 62 random bits: what stands there was left by
+// a crash (nothing refers to it, the file is used again), or somebody put it there (moved aside,
+// never deleted).
 static int take_over(struct fs *fs, const struct node *n, struct host_file **ret)
 {
 	uint64_t number = n->number;
@@ -126,8 +128,7 @@ static int take_over(struct fs *fs, const struct node *n, struct host_file **ret
 	fs_log(fs, LOG_WARNING, "object %016llx: its host name was taken; moved aside",
 	       (unsigned long long)number);
 	err = fs->host->ops->set_aside(fs->host, number);
-	return err ? err
-		   : hostcache_get(fs->hc, number, HOST_RDWR | HOST_CREATE | HOST_EXCL, ret);
+	return err ? err : hostcache_get(fs->hc, number, HOST_RDWR | HOST_CREATE | HOST_EXCL, ret);
 }
 
 int object_write_raw(struct fs *fs, struct node *n, uint64_t position, const uint8_t *buf,
@@ -252,9 +253,13 @@ void object_free(struct fs *fs, struct object *o)
 	free(o);
 }
 
+// About: two expanded keys in secret memory.
+#define KEYS_BYTES 3072u
+
 void object_account(struct fs *fs, struct object *o)
 {
-	size_t now = sizeof *o + (o->inline_data ? OBJECT_INLINE_AREA : 0) + o->xattrs_len +
+	size_t now = sizeof *o + (o->keys ? KEYS_BYTES : 0) +
+		     (o->inline_data ? OBJECT_INLINE_AREA : 0) + o->xattrs_len +
 		     (o->tree ? tree_memory(o->tree) : 0) + (o->table ? table_memory(o->table) : 0);
 
 	size_t dirty = o->tree ? tree_dirty_memory(o->tree) : 0;
@@ -268,13 +273,8 @@ void object_account(struct fs *fs, struct object *o)
 static void object_loaded(struct fs *fs, struct node *n)
 {
 	object_account(fs, n->obj);
-	pthread_mutex_lock(&fs->nodes_lock);
-	if (!n->in_lru && n->hashed) {
-		n->lru_next = fs->lru;
-		fs->lru = n;
-		n->in_lru = true;
-	}
-	pthread_mutex_unlock(&fs->nodes_lock);
+	node_lru_add(fs, n);
+	want_sweep(fs);
 }
 
 // A node that has no object yet: empty content, keys when something is sealed.
@@ -416,7 +416,8 @@ static int load_body(struct fs *fs, struct node *n, const struct object_header *
 			return fs_refuse(fs, n->number, WERR_LIMIT, "size");
 		}
 		o->logged_size = h->size;
-		n->attr.size = n->target ? n->target_len : h->size; // the header's size wins (STORAGE.md rule 4)
+		n->attr.size = n->target ? n->target_len
+					 : h->size; // the header's size wins (STORAGE.md rule 4)
 	}
 	if (h->layout == LAYOUT_INLINE) {
 		o->inline_data = calloc(1, OBJECT_INLINE_AREA);
@@ -523,14 +524,47 @@ int object_load(struct fs *fs, struct node *n)
 	return 0;
 }
 
+// A root key that was replaced must not read what is written from now on, and no key seals more
+// than is safe with random nonces. Not while replaying: the log may know the next key.
+static bool keys_due(const struct fs *fs, const struct node *n)
+{
+	const struct object *o = n->obj;
+
+	if (fs->replaying) {
+		return false;
+	}
+	return n->epoch < fs->v->h->epoch || o->header_seals >= SEALS_RENEW ||
+	       (o->data_seals >= SEALS_RENEW && !object_keys_full(o->keys));
+}
+
 int object_need_keys(struct fs *fs, struct node *n)
 {
-	if (n->obj->keys) {
+	struct object *o = n->obj;
+	struct object_id id = node_object_id(n);
+	struct object_keys *next = NULL;
+	const uint32_t epoch = fs->v->h->epoch;
+	int err;
+
+	if (!o->keys) {
+		n->epoch = id.epoch = epoch;
+		return object_keys_new(fs->v->ring, &id, &o->keys);
+	}
+	if (!keys_due(fs, n)) {
 		return 0;
 	}
-	n->epoch = fs->v->h->epoch;
-	struct object_id id = node_object_id(n);
-	return object_keys_new(fs->v->ring, &id, &n->obj->keys);
+	err = object_keys_renew(fs->v->ring, &id, o->keys, epoch, &next);
+	if (err) {
+		return err;
+	}
+	if (object_keys_newest(next) != object_keys_newest(o->keys)) {
+		o->data_seals = 0;
+	}
+	object_keys_free(o->keys);
+	o->keys = next;
+	o->keys_logged = false;
+	o->header_seals = 0;
+	n->epoch = epoch;
+	return 0;
 }
 
 int object_make_tree(struct fs *fs, struct node *n)

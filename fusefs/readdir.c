@@ -32,7 +32,7 @@ static int emit_dots(struct fs *fs, struct node *dir, uint64_t cookie, fs_dirent
 // One entry copied out, so that no lock is held while the child's attributes are read and the
 // caller is called.
 static int next_entry(struct fs *fs, struct node *dir, table_place *from, bool plus, char *name,
-		      struct fs_dirent *d, struct node **ret_node)
+		      struct fs_dirent *d, struct node **ret_node, bool *ret_gone)
 {
 	bool exclusive;
 	struct entry e;
@@ -60,12 +60,8 @@ static int next_entry(struct fs *fs, struct node *dir, table_place *from, bool p
 	uint64_t incarnation = e.incarnation;
 	node_unlock(dir);
 	if (link) {
-		struct entry copy = {.kind = ENTRY_LINK,
-				     .type = d->stat.type,
-				     .number = d->stat.ino,
-				     .incarnation = incarnation};
-
-		err = dir_node(fs, dir, &copy, place, true, ret_node);
+		err = dir_linked(fs, dir, place, d->stat.ino, incarnation, ret_node);
+		*ret_gone = err == WERR_NOTFOUND;
 	}
 	return err;
 }
@@ -85,8 +81,13 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent
 	while (err == 0 && !stop) {
 		struct fs_dirent d = {.name = name};
 		struct node *n;
+		bool gone = false; // unlinked right now
 
-		err = next_entry(fs, dir, &from, plus, name, &d, &n);
+		err = next_entry(fs, dir, &from, plus, name, &d, &n, &gone);
+		if (gone) {
+			err = 0;
+			continue;
+		}
 		if (err == WERR_NOTFOUND) {
 			err = 0;
 			break;

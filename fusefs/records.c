@@ -64,14 +64,31 @@ void rec_slot(struct record *r, struct node *dir, table_place place)
 		    bytes ? len : 0);
 }
 
-int rec_append(struct fs *fs, struct record *r, uint64_t *ret_sequence)
+// Bytes of the journal that a record of this kind leaves free: behind names and commits come the
+// cut and the images of a checkpoint, and behind these those of the checkpoint that ends a replay.
+static uint64_t room_behind(struct fs *fs, enum rec_room room)
+{
+	uint64_t eighth = journal_capacity(fs->j) / 8;
+
+	switch (room) {
+	case ROOM_NAME:
+		return 3 * eighth;
+	case ROOM_COMMIT:
+		return 4 * eighth;
+	default:
+		// As long as the journal is another mount's this is the replay's checkpoint.
+		return journal_superblock(fs->j)->mount == fs->mount ? eighth : 0;
+	}
+}
+
+int rec_append_room(struct fs *fs, struct record *r, enum rec_room room, uint64_t *ret_sequence)
 {
 	uint64_t sequence;
 
 	if (r->err) {
 		return r->err;
 	}
-	int err = journal_append(fs->j, r->buf, r->len, 0, &sequence);
+	int err = journal_append(fs->j, r->buf, r->len, room_behind(fs, room), &sequence);
 	if (err == 0 && ret_sequence) {
 		*ret_sequence = sequence;
 	}
@@ -79,4 +96,9 @@ int rec_append(struct fs *fs, struct record *r, uint64_t *ret_sequence)
 		want_checkpoint(fs);
 	}
 	return err;
+}
+
+int rec_append(struct fs *fs, struct record *r, uint64_t *ret_sequence)
+{
+	return rec_append_room(fs, r, ROOM_NAME, ret_sequence);
 }

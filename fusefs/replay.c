@@ -312,17 +312,30 @@ static int content_node(struct replay *rp, const struct objref *ref, struct node
 
 static int apply_keys(struct replay *rp, struct node *n, const struct assignment *a)
 {
-	if (n->obj->keys) {
-		return 0;
-	}
-	n->epoch = a->epoch;
+	struct object *o = n->obj;
+	struct object_keys *keys = NULL;
 	struct object_id id = node_object_id(n);
-	int err = object_keys_unwrap(rp->fs->v->ring, &id, a->bytes, a->len, &n->obj->keys);
+
+	id.epoch = a->epoch;
+	int err = object_keys_unwrap(rp->fs->v->ring, &id, a->bytes, a->len, &keys);
 	if (err) {
 		return fs_refuse(rp->fs, n->number, err, "keys in the journal");
 	}
-	n->obj->keys_logged = true;
-	n->obj->on_host = host_file_exists(rp->fs, n->number);
+	if (o->keys &&
+	    (a->epoch < n->epoch ||
+	     (a->epoch == n->epoch && object_keys_newest(keys) <= object_keys_newest(o->keys)))) {
+		object_keys_free(keys); // of before what the header knows
+		return 0;
+	}
+	if (!o->keys) {
+		o->on_host = host_file_exists(rp->fs, n->number);
+	} else if (object_keys_newest(keys) != object_keys_newest(o->keys)) {
+		o->data_seals = o->header_seals = 0;
+	}
+	object_keys_free(o->keys);
+	o->keys = keys;
+	o->keys_logged = true;
+	n->epoch = a->epoch;
 	return 0;
 }
 
@@ -683,7 +696,7 @@ static int base_state(struct replay *rp)
 	return err;
 }
 
-int replay_journal(struct fs *fs)
+int replay_journal(struct fs *fs, bool needs_mount)
 {
 	const struct superblock *sb = journal_superblock(fs->j);
 	struct replay rp = {
@@ -698,7 +711,7 @@ int replay_journal(struct fs *fs)
 	if (rp.root_generation > rp.generation) {
 		rp.generation = rp.root_generation;
 	}
-	if (err == 0 && fresh && last == 0 && fs->v->h->state == VAULT_DIRTY) {
+	if (err == 0 && fresh && last == 0 && needs_mount) {
 		// The record MOUNT was durable before the header said dirty: somebody cut the
 		// journal.
 		fs_log(fs, LOG_ERR, "the journal lacks the record of its mount: it was cut");

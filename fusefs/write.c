@@ -54,6 +54,27 @@ static int overlay_store(struct fs *fs, struct node *n, uint64_t index, const ui
 	return 0;
 }
 
+// A page that is sealed already into the overlay; never sealed a second time under its nonce.
+static int overlay_keep(struct fs *fs, struct node *n, uint64_t index, const struct seal *seal,
+			const uint8_t *cipher)
+{
+	struct object *o = n->obj;
+	struct opage *p = overlay_make(&o->overlay, index);
+	struct obuf *b = p ? p->dirty ? p->dirty : overlay_buf(fs) : NULL;
+
+	if (!b) {
+		if (p) {
+			overlay_prune(&o->overlay, p);
+		}
+		return WERR_NOMEM;
+	}
+	b->seal = *seal;
+	memcpy(b->cipher, cipher, WARD_PAGE);
+	o->overlay.ndirty += p->dirty == NULL;
+	p->dirty = b;
+	return 0;
+}
+
 // Takes a page's dirty buffer away: its place has, or is about to have, newer content.
 static void overlay_drop_dirty(struct fs *fs, struct object *o, uint64_t index)
 {
@@ -104,8 +125,8 @@ static int place_deferred(struct fs *fs, struct node *n)
 	return err;
 }
 
-// Before a host file comes into being the log knows the object's keys: after a crash the replay finds the file and gives it back,
-// whatever became of its content.
+// Before a host file comes into being the log knows the object's keys: after a crash the replay
+// finds the file and gives it back, whatever became of its content.
 static int announce_host_file(struct fs *fs, struct node *n)
 {
 	struct object *o = n->obj;
@@ -156,8 +177,7 @@ static int write_in_place(struct fs *fs, struct node *n, uint64_t index, size_t 
 		// What a failed write left at places that were written before is unknown: keep the
 		// new content in memory.
 		for (size_t k = i; err && k < i + run && index + k < o->placed_end; k++) {
-			if (overlay_store(fs, n, index + k, nonces + k * GCM_NONCE_BYTES,
-					  plain + k * WARD_PAGE)) {
+			if (overlay_keep(fs, n, index + k, &seals[k], cipher + k * WARD_PAGE)) {
 				break;
 			}
 		}
@@ -181,6 +201,9 @@ static int write_chunk(struct fs *fs, struct node *n, uint64_t index, size_t pag
 	struct seal seals[CHUNK_PAGES];
 	int err = object_need_keys(fs, n);
 
+	if (err == 0 && o->data_seals > SEALS_MAX - pages) {
+		err = WERR_LIMIT; // all data keys are used up: the file can be copied
+	}
 	if (err == 0) {
 		err = tree_prepare(o->tree, index, pages);
 	}
@@ -195,6 +218,7 @@ static int write_chunk(struct fs *fs, struct node *n, uint64_t index, size_t pag
 		fresh += !is_allocated(o, index + i, &seals[i]);
 	}
 	rng_bytes(nonces, pages * GCM_NONCE_BYTES);
+	o->data_seals += pages; // also of a write that fails: the host may have seen it
 
 	size_t below = index >= o->guard          ? 0
 		       : o->guard - index < pages ? (size_t)(o->guard - index)
@@ -213,7 +237,6 @@ static int write_chunk(struct fs *fs, struct node *n, uint64_t index, size_t pag
 	}
 	if (err == 0) {
 		n->attr.pages += fresh;
-		o->data_seals += pages;
 	}
 	return err;
 }
