@@ -21,8 +21,8 @@ static enum model_after open_again(struct model *m, enum model_after after)
 			if (!world_dark(m->world))
 				break;
 		}
-		TRACE_CHECK(world_dark(m->world), "the vault cannot be opened again: %d (%s)", err,
-			    werr_text(err));
+		TRACE_CHECK(world_dark(m->world) || (m->faults && err == WERR_IO),
+			    "the vault cannot be opened again: %d (%s)", err, werr_text(err));
 		trace_op("power cut while opening");
 		m->dark_opens++;
 		world_cut(m->world);
@@ -117,5 +117,6 @@ void epoch_remount(struct model *m)
 		return;
 	}
 	TRACE_CHECK(!err, "closing: %d (%s)", err, werr_text(err));
+	model_all_durable(m);
 	recover(m, AFTER_CLOSE);
 }

@@ -19,7 +19,7 @@ asan)
 tsan)
 	multiplier=3
 	export WARDFS_MODEL_OPS=6000 WARDFS_CRASH_STRIDE=23
-	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$WARDFS_SRC/tests/steps/tsan.supp
 	# gcc 12's runtime does not know the address layout of newer kernels.
 	! setarch -R true 2>/dev/null || prefix=(setarch -R)
 	;;
