@@ -243,6 +243,21 @@ static int log_overlay(struct fs *fs, struct record *r, struct node *n, enum log
 	return err;
 }
 
+// Where the durable content is inline, a replay makes page 0 of it: that it is a hole now has to be
+// said.
+static int log_first_hole(struct record *r, struct node *n)
+{
+	struct object *o = n->obj;
+	struct objref ref = node_objref(n);
+	struct seal s;
+	int err = tree_get(o->tree, 0, &s);
+
+	if (err == 0 && seal_is_hole(&s) && !overlay_find(&o->overlay, 0)) {
+		record_drop(r, &ref, 0, 1);
+	}
+	return err;
+}
+
 // The whole state of a loaded node, for a fsync.
 static int log_state(struct fs *fs, struct record *r, struct node *n, bool *ret_bulk)
 {
@@ -257,7 +272,10 @@ static int log_state(struct fs *fs, struct record *r, struct node *n, bool *ret_
 		record_inline(r, &ref, o->inline_data, (size_t)n->attr.size);
 	} else if (content) {
 		record_size(r, &ref, n->attr.size, LAYOUT_TREE);
-		err = log_placed(fs, r, n);
+		err = log_first_hole(r, n);
+		if (err == 0) {
+			err = log_placed(fs, r, n);
+		}
 	}
 	if (err == 0 && o->unlogged_xattr) {
 		record_xattr(r, &ref, o->xattrs, o->xattrs_len);

@@ -120,9 +120,13 @@ int fs_link(struct fs *fs, uint64_t ino, uint64_t new_parent, const char *new_na
 // only.
 int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf,
 	    size_t *ret_len) WARN_UNUSED;
-// Writes all len bytes or fails. kill: as FS_SET_KILL.
+#define FS_WRITE_KILL 1 // as FS_SET_KILL
+#define FS_WRITE_CACHED \
+	2 // from the kernel's write-back cache: the times are the kernel's, it sends them by itself
+// Writes all len bytes or fails; after a failure a part at the front may be there. flags:
+// FS_WRITE_*.
 int fs_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, size_t len,
-	     int kill) WARN_UNUSED;
+	     int flags) WARN_UNUSED;
 
 // Parks the request: done(arg, err) is called from the committer (or before return) when data,
 // attributes and names of this file (or directory) are durable. done must not call back into fs.

@@ -221,9 +221,9 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	bool tell = kill && has_privileges(fs, ino);
 	int err = WERR_FBIG;
 
-	(void)fi;
 	if ((uint64_t)off <= FS_SIZE_MAX && size <= FS_SIZE_MAX - (uint64_t)off)
-		err = fs_write(fs, ino, (uint64_t)off, buf, size, kill);
+		err = fs_write(fs, ino, (uint64_t)off, buf, size,
+			       (kill ? FS_WRITE_KILL : 0) | (fi->writepage ? FS_WRITE_CACHED : 0));
 	if (err != 0)
 		fuse_fail(req, err);
 	else

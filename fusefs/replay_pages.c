@@ -166,6 +166,14 @@ int replay_pages_drop(struct fs *fs, struct node *n, const struct assignment *a)
 	if (err == 0) {
 		err = tree_drop(o->tree, a->from, a->to, NULL);
 	}
+	// What the conversion of inline content left in memory.
+	struct opage *first = err == 0 && a->from == 0 ? overlay_find(&o->overlay, 0) : NULL;
+	if (first && first->dirty) {
+		overlay_buf_free(fs, first->dirty);
+		first->dirty = NULL;
+		o->overlay.ndirty--;
+		overlay_prune(&o->overlay, first);
+	}
 	if (err == 0) {
 		bool none = o->drop_from == o->drop_to;
 

@@ -271,10 +271,25 @@ static int write_part(struct fs *fs, struct node *n, uint64_t index, size_t skip
 	return err;
 }
 
+// A write beyond the end failed half-way: what was written stays, nothing is left behind the new
+// end.
+static void cut_failed(struct fs *fs, struct node *n, uint64_t written, uint64_t end)
+{
+	uint64_t keep = written > n->attr.size ? written : n->attr.size;
+
+	if (end <= keep) {
+		return;
+	}
+	n->attr.size = end;
+	if (data_truncate(fs, n, keep)) {
+		n->attr.size = keep;
+	}
+}
+
 int data_write(struct fs *fs, struct node *n, uint64_t off, const uint8_t *buf, size_t len)
 {
 	struct object *o = n->obj;
-	uint64_t end = off + len;
+	uint64_t end = off + len, at = off;
 	int err = 0;
 
 	if (end > FS_SIZE_MAX || end < off) {
@@ -283,31 +298,36 @@ int data_write(struct fs *fs, struct node *n, uint64_t off, const uint8_t *buf, 
 	if (o->layout == LAYOUT_INLINE && end > object_inline_capacity(o)) {
 		err = object_make_tree(fs, n);
 	}
-	if (err == 0 && o->layout == LAYOUT_INLINE) {
-		memcpy(o->inline_data + off, buf, len);
-	} else {
-		for (uint64_t at = off; err == 0 && at < end;) {
-			uint64_t index = at / WARD_PAGE;
-			size_t skip = (size_t)(at % WARD_PAGE), left = (size_t)(end - at), take;
-
-			if (skip || left < WARD_PAGE) {
-				take = WARD_PAGE - skip < left ? WARD_PAGE - skip : left;
-				err = write_part(fs, n, index, skip, buf, take);
-			} else {
-				take = left / WARD_PAGE * WARD_PAGE;
-				err = page_write(fs, n, index, take / WARD_PAGE, buf);
-			}
-			at += take;
-			buf += take;
-		}
+	if (err) {
+		return err;
 	}
-	if (err == 0 && end > n->attr.size) {
+	if (o->layout == LAYOUT_INLINE) {
+		memcpy(o->inline_data + off, buf, len);
+		at = end;
+	}
+	while (err == 0 && at < end) {
+		uint64_t index = at / WARD_PAGE;
+		size_t skip = (size_t)(at % WARD_PAGE), left = (size_t)(end - at), take;
+
+		if (skip || left < WARD_PAGE) {
+			take = WARD_PAGE - skip < left ? WARD_PAGE - skip : left;
+			err = write_part(fs, n, index, skip, buf, take);
+		} else {
+			take = left / WARD_PAGE * WARD_PAGE;
+			err = page_write(fs, n, index, take / WARD_PAGE, buf);
+		}
+		at += err ? 0 : take;
+		buf += take;
+	}
+	if (err) {
+		cut_failed(fs, n, at, end);
+	} else if (end > n->attr.size) {
 		n->attr.size = end;
 	}
 	return err;
 }
 
-int fs_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, size_t len, int kill)
+int fs_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, size_t len, int flags)
 {
 	struct node *n = node_find(fs, ino);
 
@@ -320,10 +340,12 @@ int fs_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, size_t 
 		err = node_lock_write(fs, n);
 		if (err == 0) {
 			err = data_write(fs, n, off, buf, len);
-			if (err == 0 && kill) {
+			if (err == 0 && flags & FS_WRITE_KILL) {
 				err = attr_kill(fs, n);
 			}
-			attr_touch(fs, n, true);
+			if (!(flags & FS_WRITE_CACHED)) {
+				attr_touch(fs, n, true);
+			}
 			data_changed(fs, n); // also after a failure: part of it may be there
 			object_account(fs, n->obj);
 			node_unlock(n);

@@ -554,9 +554,9 @@ static int do_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, 
 	return 0;
 }
 
-int fs_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, size_t len, int kill)
+int fs_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, size_t len, int flags)
 {
-	LOCKED(fs, do_write(fs, ino, off, buf, len, kill));
+	LOCKED(fs, do_write(fs, ino, off, buf, len, flags & FS_WRITE_KILL));
 }
 
 void fs_fsync(struct fs *fs, uint64_t ino, int datasync, fs_done done, void *arg)
