@@ -213,6 +213,25 @@ START_TEST(test_failed_append)
 }
 END_TEST
 
+// Durable inline content must not come back as the first page of what was a hole when fsync
+// answered.
+START_TEST(test_hole_over_inline)
+{
+	struct fs_setattr empty = {.valid = FS_SET_SIZE};
+	struct fs_stat st;
+	uint64_t ino = make("f");
+
+	fill(ino, 0, 584, 1);
+	ck_ok(fs_checkpoint(world.fs));
+	ck_ok(fs_setattr(world.fs, ino, &empty, &st));
+	fill(ino, 4 * PAGE, PAGE, 2);
+	ck_ok(fs_fsync_wait(world.fs, ino));
+	cut();
+	check(find("f"), 0, 4 * PAGE, 0);
+	check(find("f"), 4 * PAGE, PAGE, 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("fsync");
@@ -223,6 +242,7 @@ int main(void)
 	tcase_add_test(tcase, test_behind_a_spill);
 	tcase_add_test(tcase, test_image_behind_a_spill);
 	tcase_add_test(tcase, test_full_journal);
+	tcase_add_test(tcase, test_hole_over_inline);
 	tcase_add_loop_test(tcase, test_failed_append, 0, 6);
 	suite_add_tcase(suite, tcase);
 	return unit_main(suite);
