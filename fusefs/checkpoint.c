@@ -57,26 +57,32 @@ static int write_jobs(struct fs *fs, const struct checkpoint *c, const struct pa
 
 static int sync_part(struct fs *fs, const struct part *p)
 {
-	pthread_rwlock_wrlock(&p->n->lock);
-	bool written = p->n->obj && p->n->obj->host_written;
-	if (written) {
-		p->n->obj->host_written =
-			false; // before the flush: a write during it counts as new
+	struct node *n = p->n;
+	int err = 0;
+
+	pthread_rwlock_wrlock(&n->lock);
+	bool written = n->obj && (n->obj->host_written || n->obj->flush_failed);
+	if (written && n->obj->flush_failed) {
+		err = object_rewrite(fs, n);
 	}
-	pthread_rwlock_unlock(&p->n->lock);
-	if (!written) {
-		return 0;
+	if (written && err == 0) {
+		n->obj->host_written = false; // before the flush: a write during it counts as new
+	}
+	pthread_rwlock_unlock(&n->lock);
+	if (!written || err) {
+		return err;
 	}
 	struct host_file *f;
-	int err = hostcache_get(fs->hc, p->n->number, HOST_RDWR, &f);
+	err = hostcache_get(fs->hc, n->number, HOST_RDWR, &f);
 	if (err == 0) {
 		err = hostcache_sync(fs->hc, f);
 		hostcache_put(fs->hc, f);
 	}
 	if (err) {
-		pthread_rwlock_wrlock(&p->n->lock);
-		p->n->obj->host_written = true;
-		pthread_rwlock_unlock(&p->n->lock);
+		pthread_rwlock_wrlock(&n->lock);
+		n->obj->host_written = true;
+		n->obj->flush_failed = true;
+		pthread_rwlock_unlock(&n->lock);
 	}
 	return err;
 }

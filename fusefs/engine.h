@@ -106,7 +106,9 @@ struct object {
 	bool xattr_paged;      // the durable form of the xattrs uses pages
 	bool unlogged_content; // inline data, size or layout differ from what was logged
 	bool unlogged_xattr;
-	bool host_written;  // unflushed writes at places since the last datasync
+	_Atomic bool flush_failed; // what stands at the places may not be on the disk, and the host
+				   // no longer says so
+	bool host_written;         // unflushed writes at places since the last datasync
 	uint64_t unsettled; // sequence of the last record that lets a page be old or new, when
 			    // neither SETTLED nor a checkpoint came after it; else 0
 	uint64_t drop_from,
@@ -303,7 +305,11 @@ int object_read_raw(struct fs *fs, uint64_t number, uint64_t position, size_t pa
 // unflushed.
 int object_write_raw(struct fs *fs, struct node *n, uint64_t position, const uint8_t *buf,
 		     size_t pages) WARN_UNUSED;
+// After a failure no other one succeeds until a checkpoint has written everything again.
 int object_datasync(struct fs *fs, struct node *n) WARN_UNUSED;
+// Writes every page at its place once more (rewrite.c). node->lock exclusive. A page that cannot be
+// had any more makes the vault read-only: what is durable stays, the journal has the rest.
+int object_rewrite(struct fs *fs, struct node *n) WARN_UNUSED;
 // Makes the names of new host files durable.
 int object_sync_folder(struct fs *fs, unsigned folder) WARN_UNUSED;
 uint64_t pages_of(uint64_t size);

@@ -166,9 +166,15 @@ int object_datasync(struct fs *fs, struct node *n)
 	if (err) {
 		return err;
 	}
-	err = hostcache_sync(fs->hc, f);
+	err = n->obj && atomic_load(&n->obj->flush_failed) ? WERR_IO : hostcache_sync(fs->hc, f);
 	hostcache_put(fs->hc, f);
-	return err ? err : object_sync_folder(fs, host_folder(n->number));
+	if (err) {
+		if (n->obj) {
+			atomic_store(&n->obj->flush_failed, true);
+		}
+		return err;
+	}
+	return object_sync_folder(fs, host_folder(n->number));
 }
 
 int object_sync_folder(struct fs *fs, unsigned folder)

@@ -213,6 +213,28 @@ START_TEST(test_failed_append)
 }
 END_TEST
 
+// The kernel takes pages whose write-back failed for clean: a second datasync proves nothing. Loop:
+// which one fails.
+START_TEST(test_lost_flush)
+{
+	uint64_t ino = make("f");
+	fill(ino, 0, 3 * PAGE, 1);
+	ck_ok(fs_checkpoint(world.fs));
+	fill(ino, 0, 3 * PAGE, 2);
+	ck_ok(fs_fsync_wait(world.fs, ino)); // images in the journal, placed
+	fill(ino, 3 * PAGE, PAGE, 2);
+	struct simfault fault = {SIM_DATASYNC, 1 + (unsigned)_i, 1, WERR_IO, 0};
+	simhost_fail(world.disk, &fault);
+	int err = fs_checkpoint(world.fs);
+	simhost_fail_clear(world.disk);
+	if (err) {
+		ck_ok(fs_checkpoint(world.fs));
+	}
+	cut();
+	check(find("f"), 0, 3 * PAGE, 2);
+}
+END_TEST
+
 // Durable inline content must not come back as the first page of what was a hole when fsync
 // answered.
 START_TEST(test_hole_over_inline)
@@ -243,6 +265,7 @@ int main(void)
 	tcase_add_test(tcase, test_image_behind_a_spill);
 	tcase_add_test(tcase, test_full_journal);
 	tcase_add_test(tcase, test_hole_over_inline);
+	tcase_add_loop_test(tcase, test_lost_flush, 0, 6);
 	tcase_add_loop_test(tcase, test_failed_append, 0, 6);
 	suite_add_tcase(suite, tcase);
 	return unit_main(suite);
