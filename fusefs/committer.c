@@ -431,7 +431,10 @@ int fs_admit(struct fs *fs, uint64_t growth)
 		if (atomic_load(&fs->read_only)) {
 			return WERR_READONLY;
 		}
-		uint64_t used = journal_used(fs->j), images = atomic_load(&fs->image_count);
+		uint64_t used = journal_used(fs->j),
+			 images = atomic_load(&fs->image_count) +
+				  atomic_load(&fs->dirty_count) /
+					  16; // and the table pages of many dirty entries
 		uint64_t dirty = atomic_load(&fs->dirty_bytes),
 			 overlay = atomic_load(&fs->overlay_bytes);
 		unsigned open, unflushed;

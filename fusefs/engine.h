@@ -125,10 +125,12 @@ struct node {
 	uint64_t number;
 	uint64_t incarnation;
 	uint8_t type;
-	uint64_t lookups; // nodes_lock
-	unsigned refs;    // nodes_lock: users, children, dirty list, look-ups (one for all)
-	bool hashed;      // nodes_lock
-	uint8_t *target;  // of a short symlink; never changes once the node can be found
+	uint64_t lookups;   // nodes_lock
+	unsigned refs;      // nodes_lock: users, children, dirty list, look-ups (one for all)
+	bool hashed;        // nodes_lock
+	bool unlink_listed; // nodes_lock: an orphan whose host file is on the list of what has to
+			    // go
+	uint8_t *target;    // of a short symlink; never changes once the node can be found
 	uint16_t target_len;
 
 	struct node
@@ -366,6 +368,9 @@ int rec_entry(struct node *n, const uint8_t *name, size_t name_len,
 	      uint8_t out[static ENTRY_BYTES_MAX], size_t *ret_len) WARN_UNUSED;
 // Appends the assignments of a slot that was just changed in a directory's table.
 void rec_slot(struct record *r, struct node *dir, table_place place);
+// The record of a name operation whose tables have changed already: a failure makes the vault
+// read-only, because memory and log are not the same any more.
+int rec_append_names(struct fs *fs, struct record *r) WARN_UNUSED;
 // Appends the record and, when given, reports its sequence.
 // OBJECT: the node's wrapped keys.
 void rec_keys(struct record *r, struct node *n);

@@ -474,7 +474,7 @@ static int remove_locked(struct fs *fs, struct node *dir, const char *name, bool
 		err = node_unname(fs, &r, n, link);
 		dir_changed(fs, &r, dir, want_dir ? -1 : 0);
 		if (err == 0) {
-			err = rec_append(fs, &r, NULL);
+			err = rec_append_names(fs, &r);
 		}
 	}
 	node_put(fs, n);

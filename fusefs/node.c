@@ -258,6 +258,15 @@ void node_put(struct fs *fs, struct node *n)
 {
 	while (n) {
 		pthread_mutex_lock(&fs->nodes_lock);
+		if (n->refs == 1 && atomic_load(&n->orphan) && !n->unlink_listed &&
+		    has_host_file(n)) {
+			// Listed before it leaves the table: at every moment a checkpoint finds it
+			// in one of the two.
+			n->unlink_listed = true;
+			pthread_mutex_unlock(&fs->nodes_lock);
+			unlink_later(fs, n->number, n->incarnation);
+			continue;
+		}
 		if (--n->refs) {
 			pthread_mutex_unlock(&fs->nodes_lock);
 			return;
@@ -266,11 +275,8 @@ void node_put(struct fs *fs, struct node *n)
 		pthread_mutex_unlock(&fs->nodes_lock);
 
 		struct node *home = n->home;
-		if (n->orphan) {
+		if (atomic_load(&n->orphan)) {
 			atomic_fetch_sub(&fs->orphan_count, 1);
-		}
-		if (n->orphan && has_host_file(n)) {
-			unlink_later(fs, n->number, n->incarnation);
 		}
 		free_node(fs, n);
 		n = home; // the child held a reference

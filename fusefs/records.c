@@ -102,3 +102,13 @@ int rec_append(struct fs *fs, struct record *r, uint64_t *ret_sequence)
 {
 	return rec_append_room(fs, r, ROOM_NAME, ret_sequence);
 }
+
+int rec_append_names(struct fs *fs, struct record *r)
+{
+	int err = rec_append(fs, r, NULL);
+
+	if (err) {
+		fs_set_read_only(fs, "the journal could not be written");
+	}
+	return err;
+}

@@ -190,7 +190,7 @@ static int rename_over(struct fs *fs, struct side *from, struct side *to, unsign
 		dir_changed(fs, &r, from->dir, down);
 		dir_changed(fs, &r, to->dir, up);
 	}
-	return rec_append(fs, &r, NULL);
+	return rec_append_names(fs, &r);
 }
 
 static int exchange(struct fs *fs, struct side *a, struct side *b)
@@ -252,7 +252,7 @@ static int exchange(struct fs *fs, struct side *a, struct side *b)
 		dir_changed(fs, &r, a->dir, change);
 		dir_changed(fs, &r, b->dir, -change);
 	}
-	return rec_append(fs, &r, NULL);
+	return rec_append_names(fs, &r);
 }
 
 // What can be slow or may fail happens before any lock: the source's data goes into the log before
@@ -463,7 +463,7 @@ static int link_locked(struct fs *fs, struct node *n, struct node *home, struct 
 	rec_attr(fs, &r, n);
 	pthread_rwlock_unlock(&n->lock);
 	dir_changed(fs, &r, dir, 0);
-	return rec_append(fs, &r, NULL);
+	return rec_append_names(fs, &r);
 }
 
 int fs_link(struct fs *fs, uint64_t ino, uint64_t new_parent, const char *new_name,
