@@ -103,14 +103,13 @@ static int note_attributes(struct model *m)
 void epoch_remount(struct model *m)
 {
 	trace_op("remount");
-	if (!note_attributes(m)) {
-		epoch_cut(m);
-		return;
-	}
-	m->remounts++;
-	int err = world_close(m->world);
+	int noted = note_attributes(m);
+	int err = noted ? world_close(m->world) : 0;
 
-	if (world_dark(m->world) || (err && m->faults)) {
+	if (noted)
+		m->remounts++;
+	if (!noted || world_dark(m->world) || (err && m->faults)) {
+		// It was no clean end: nothing of what was noted has to be kept.
 		for (size_t i = 0; i < m->shape.n_nodes; i++)
 			model_touch(m->shape.nodes[i]);
 		epoch_cut(m);
