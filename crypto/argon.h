@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Argon2id (RFC 9106, version 0x13) with bounds and calibration arithmetic. Clocks and free memory are the
-// caller's: crypto/ reads neither. Thread-safe.
+// Argon2id (RFC 9106, version 0x13) with bounds and calibration arithmetic. Clocks and free memory
+// are the caller's: crypto/ reads neither. Thread-safe.
 #ifndef WARDFS_CRYPTO_ARGON_H
 #define WARDFS_CRYPTO_ARGON_H
 
@@ -31,9 +31,9 @@ int argon_derive(const struct argon_params *params, const void *pass, size_t pas
 		 const uint8_t salt[static ARGON_SALT_BYTES],
 		 uint8_t kek[static ARGON_KEK_BYTES]) WARN_UNUSED;
 
-// Parameters for about target_ms, from one measured probe: `probe` took probe_ms on this machine, which has
-// free_kib of free memory. Memory first (a quarter of the free memory, at most 1 GiB), then passes.
-// Always within argon_check.
+// Parameters for about target_ms, from one measured probe: `probe` took probe_ms on this machine,
+// which has free_kib of free memory. Memory first (a quarter of the free memory, at most 1 GiB),
+// then passes. Always within argon_check.
 struct argon_params argon_calibrate(const struct argon_params *probe, uint32_t probe_ms,
 				    uint64_t free_kib, uint32_t target_ms, uint32_t lanes);
 

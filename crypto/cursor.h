@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one bounded cursor through which every parser and encoder goes: little-endian, sticky error.
-// After the first overrun every read yields zeros and every write does nothing; check cursor_error()
-// once at the end. Not thread-safe; owns nothing.
+// After the first overrun every read yields zeros and every write does nothing; check
+// cursor_error() once at the end. Not thread-safe; owns nothing.
 #ifndef WARDFS_CRYPTO_CURSOR_H
 #define WARDFS_CRYPTO_CURSOR_H
 
@@ -13,7 +13,7 @@
 struct rcursor {
 	const uint8_t *p;   // next byte
 	const uint8_t *end; // one behind the last
-	int err;	    // 0, WERR_TRUNCATED or WERR_MALFORMED
+	int err;            // 0, WERR_TRUNCATED or WERR_MALFORMED
 };
 
 void rcursor_init(struct rcursor *c, const void *buf, size_t len);

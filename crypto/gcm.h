@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// AES-256-GCM with expanded keys and two back ends: libipsec-mb where the CPU has VAES, AVX512 or AVX2+VPCLMUL
-// (and the program was built with it), else OpenSSL EVP. NIST SP 800-38D. 96-bit nonces, 128-bit tags.
-// A key may be used by many threads at once; contexts are per thread.
+// AES-256-GCM with expanded keys and two back ends: libipsec-mb where the CPU has VAES, AVX512 or
+// AVX2+VPCLMUL (and the program was built with it), else OpenSSL EVP. NIST SP 800-38D. 96-bit
+// nonces, 128-bit tags. A key may be used by many threads at once; contexts are per thread.
 #ifndef WARDFS_CRYPTO_GCM_H
 #define WARDFS_CRYPTO_GCM_H
 
@@ -17,8 +17,9 @@
 struct gcm_key; // expanded key in secret memory
 
 // Chooses the back end ("ipsec-mb", "evp", or NULL for the best that this machine has) and runs the
-// known-answer self-test of it, and of one against the other. Called implicitly with NULL by the first
-// gcm_key_new. WERR_UNSUPPORTED: the named one is not there; WERR_INTERNAL: the self-test failed.
+// known-answer self-test of it, and of one against the other. Called implicitly with NULL by the
+// first gcm_key_new. WERR_UNSUPPORTED: the named one is not there; WERR_INTERNAL: the self-test
+// failed.
 int gcm_init(const char *backend) WARN_UNUSED;
 
 // "ipsec-mb" or "evp" with its version, e.g. "OpenSSL 3.0.19" (static string).

@@ -11,14 +11,14 @@
 
 // Every derivation of the format; the text of each label stands in hkdf_label().
 enum hkdf_label {
-	HKDF_KEK_WRAP,	     // 64 bytes
+	HKDF_KEK_WRAP,       // 64 bytes
 	HKDF_KEK_COMMIT,     // 32
-	HKDF_SLOT_ROOT,	     // 64; context: slot public key ‖ ephemeral public key (64)
+	HKDF_SLOT_ROOT,      // 64; context: slot public key ‖ ephemeral public key (64)
 	HKDF_HEADER_MAC,     // 32
-	HKDF_JOURNAL,	     // 32
-	HKDF_ANCHOR,	     // 32
+	HKDF_JOURNAL,        // 32
+	HKDF_ANCHOR,         // 32
 	HKDF_MASTER_WRAP,    // 64
-	HKDF_PSK_WRAP,	     // 64
+	HKDF_PSK_WRAP,       // 64
 	HKDF_JOURNAL_RECORD, // 32; context: u32 mount number
 	HKDF_LABELS
 };

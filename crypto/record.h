@@ -40,8 +40,9 @@ struct objref {
 // One decoded assignment; which members are meant depends on tag. Pointers go into the payload.
 struct assignment {
 	enum record_tag tag;
-	struct objref ref; // SLOT ATTR (the directory), OBJECT SIZE INLINE RUN PAGE DROP SETTLED
-			   // XATTR ORPHAN; FREED and IMAGE: number and incarnation only
+	// SLOT and ATTR: the directory; IMAGE and FREED: number and incarnation only; not in
+	// CHECKPOINT and MOUNT.
+	struct objref ref;
 	uint32_t page;        // SLOT ATTR
 	uint16_t slot;        // SLOT ATTR
 	const uint8_t *bytes; // SLOT entry, OBJECT TLVs, INLINE, XATTR, PAGE and IMAGE (4096)

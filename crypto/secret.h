@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Secret memory: guarded by inaccessible pages, locked, excluded from core dumps and forks' copies
-// (MADV_DONTDUMP, MADV_WIPEONFORK where safe), wiped when freed. OpenSSL's allocator is routed to it.
+// (MADV_DONTDUMP), wiped when freed. OpenSSL's allocator is routed to it.
 // Thread-safe. Small objects share locked arenas; each arena stands between guard pages.
 #ifndef WARDFS_CRYPTO_SECRET_H
 #define WARDFS_CRYPTO_SECRET_H

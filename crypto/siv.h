@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AES-256-SIV (RFC 5297, CMAC-256 + CTR-256, one associated-data string): deterministic key wrapping.
-// Output = 16-byte synthetic IV ‖ ciphertext. Thread-safe, no state.
+// AES-256-SIV (RFC 5297, CMAC-256 + CTR-256, one associated-data string): deterministic key
+// wrapping. Output = 16-byte synthetic IV ‖ ciphertext. Thread-safe, no state.
 #ifndef WARDFS_CRYPTO_SIV_H
 #define WARDFS_CRYPTO_SIV_H
 

@@ -9,7 +9,7 @@
 enum werr {
 	WERR_OK = 0,
 	WERR_SECRET = -1,      // wrong passphrase or key
-	WERR_AUTH = -2,	       // authentication failed: changed or foreign bytes
+	WERR_AUTH = -2,        // authentication failed: changed or foreign bytes
 	WERR_UNSUPPORTED = -3, // version, feature, suite or kind this program does not know
 	WERR_TRUNCATED = -4,   // shorter than the format says
 	WERR_MALFORMED = -5,   // not canonical
@@ -25,8 +25,8 @@ enum werr {
 	WERR_INTERNAL = -15,
 	WERR_USAGE = -16,
 	WERR_NOTVAULT = -17,
-	WERR_DAMAGED = -18,    // something the vault needs is missing or unreadable
-	WERR_ROLLBACK = -19,   // authentic, but older than what refers to it
+	WERR_DAMAGED = -18,  // something the vault needs is missing or unreadable
+	WERR_ROLLBACK = -19, // authentic, but older than what refers to it
 	WERR_READONLY = -20,
 	WERR_QUOTA = -21,
 	WERR_NOTDIR = -22,
@@ -36,16 +36,16 @@ enum werr {
 	WERR_INVALID = -26,
 	WERR_MLINK = -27,
 	WERR_FBIG = -28,
-	WERR_NODATA = -29,     // no such xattr
-	WERR_RANGE = -30,      // buffer too small
-	WERR_NXIO = -31,       // SEEK_DATA / SEEK_HOLE beyond the end
-	WERR_KDFMEM = -32,     // too little memory on this machine for the slot's Argon2id
-	WERR_MFILE = -33,      // too many open files
-	WERR_STALE = -34,      // node is gone
-	WERR_NOTSUP = -35,     // operation not supported on this object
-	WERR_TOOBIG = -36,     // xattr value too large
+	WERR_NODATA = -29,       // no such xattr
+	WERR_RANGE = -30,        // buffer too small
+	WERR_NXIO = -31,         // SEEK_DATA / SEEK_HOLE beyond the end
+	WERR_KDFMEM = -32,       // too little memory on this machine for the slot's Argon2id
+	WERR_MFILE = -33,        // too many open files
+	WERR_STALE = -34,        // node is gone
+	WERR_NOTSUP = -35,       // operation not supported on this object
+	WERR_TOOBIG = -36,       // xattr value too large
 	WERR_NOTPERMITTED = -37, // EPERM
-	WERR_NODEVICE = -38,   // no /dev/fuse
+	WERR_NODEVICE = -38,     // no /dev/fuse
 	WERR_INTERRUPTED = -39,
 };
 
@@ -70,7 +70,7 @@ enum werr_exit {
 	EXIT_WARD_BUSY = 6,
 	EXIT_WARD_LOCKED = 7,
 	EXIT_WARD_PERM = 8,
-	EXIT_WARD_DAMAGED = 9,	// DAMAGED, TRUNCATED, MALFORMED
+	EXIT_WARD_DAMAGED = 9, // DAMAGED, TRUNCATED, MALFORMED
 	EXIT_WARD_IO = 10,
 	EXIT_WARD_NOSPACE = 11,
 	EXIT_WARD_NOMEM = 12,

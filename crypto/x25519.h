@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// X25519 (RFC 7748): key pairs from rng_bytes and the shared secret; an all-zero shared secret is WERR_AUTH.
+// X25519 (RFC 7748): key pairs from rng_bytes and the shared secret; an all-zero shared secret is
+// WERR_AUTH.
 #ifndef WARDFS_CRYPTO_X25519_H
 #define WARDFS_CRYPTO_X25519_H
 

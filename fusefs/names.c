@@ -288,6 +288,26 @@ static void init_attr(struct fs *fs, struct node *n, const struct fs_make *make)
 	n->attr.atime = n->attr.ctime = n->attr.btime = n->attr.mtime;
 }
 
+// The node and its home entry; *ret is set on failure, too, or NULL.
+static int new_node(struct fs *fs, const struct node *dir, const char *name,
+		    const struct fs_make *make, size_t short_target, struct node **ret,
+		    uint8_t entry[static ENTRY_BYTES_MAX], size_t *ret_len)
+{
+	struct node *n = NULL;
+	int err = node_new(fs, new_number(fs, dir, make->type), new_incarnation(), make->type, &n);
+
+	*ret = n;
+	if (err) {
+		return err;
+	}
+	init_attr(fs, n, make);
+	if (make->type == OBJECT_SYMLINK) {
+		n->attr.size = strlen(make->target);
+	}
+	err = node_set_target(n, make->target, short_target);
+	return err ? err : rec_entry(n, (const uint8_t *)name, strlen(name), entry, ret_len);
+}
+
 static int make_locked(struct fs *fs, struct node *dir, const char *name,
 		       const struct fs_make *make, struct node **ret)
 {
@@ -307,20 +327,7 @@ static int make_locked(struct fs *fs, struct node *dir, const char *name,
 	if (err != WERR_NOTFOUND) {
 		return err ? err : WERR_EXISTS;
 	}
-	err = node_new(fs, new_number(fs, dir, make->type), new_incarnation(), make->type, &n);
-	if (err) {
-		return err;
-	}
-	init_attr(fs, n, make);
-	if (make->type == OBJECT_SYMLINK) {
-		n->attr.size = target_len;
-	}
-	if (!long_target) {
-		err = node_set_target(n, make->target, target_len);
-	}
-	if (err == 0) {
-		err = rec_entry(n, (const uint8_t *)name, strlen(name), bytes, &len);
-	}
+	err = new_node(fs, dir, name, make, long_target ? 0 : target_len, &n, bytes, &len);
 	if (err == 0) {
 		err = dir_insert(dir, bytes, len, &place);
 	}

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/unit_files.h"
 #include "fusefs/host.h"
 
 #define ck_ok(expr) ck_assert_int_eq((expr), 0)
@@ -80,12 +81,9 @@ static inline void hostenv_setup(void)
 
 static inline void hostenv_teardown(void)
 {
-	char command[128];
-
 	if (env.host)
 		hostenv_close();
-	snprintf(command, sizeof(command), "rm -rf '%s'", env.dir);
-	ck_assert_int_eq(system(command), 0);
+	unit_remove_tree(env.dir);
 }
 
 static inline void hostenv_path(char *path, size_t cap, const char *name)

@@ -460,7 +460,17 @@ START_TEST(test_fresh)
 		ck_assert_uint_eq(store->seals, 2);
 		ck_assert_uint_eq(store->fresh, end <= 208 ? 2 : 0);
 	}
+}
+END_TEST
+
+START_TEST(test_fresh_after_truncation)
+{
+	struct seal s = new_seal(), s2 = new_seal();
+	struct header h;
+
 	// Truncated for good.
+	set(2000, &s2);
+	checkpoint(store, tree, &h);
 	ck_assert_int_eq(tree_drop(tree, 0, UINT64_MAX, NULL), 0);
 	checkpoint(store, tree, &h);
 	tree_forget_reference(tree, 0);
@@ -721,6 +731,7 @@ int main(void)
 	tcase_add_test(tc, test_load_errors);
 	tcase_add_test(tc, test_seal_failure);
 	tcase_add_test(tc, test_fresh);
+	tcase_add_test(tc, test_fresh_after_truncation);
 	tcase_add_test(tc, test_seek_memory);
 	tcase_add_loop_test(tc, test_model, 0, 5);
 	suite_add_tcase(s, tc);

@@ -247,7 +247,10 @@ static void put_stand_in(const char *name, enum stand_in kind, uint8_t *header)
 		break;
 	case HARD_LINK:
 		put_bytes(name, ABSENT, header);
-		ck_assert(link(path, other) == 0 || link(path, strcat(other, "2")) == 0);
+		if (link(path, other)) { // the other header file has it already
+			path_of(other, "elsewhere2");
+			ck_ok(link(path, other));
+		}
 		break;
 	case SOCKET:
 		put_socket(path);

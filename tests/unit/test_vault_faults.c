@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every host call of fusefs/vault.c that changes something fails once, or is the last one before
 // the lights go out.
+#include "tests/unit/unit_files.h"
 #include "fusefs/vault.h"
 
 #include "crypto/cursor.h"
@@ -43,11 +44,7 @@ static void arm(int at, int dark, int code)
 
 static void empty_dir(void)
 {
-	char command[160];
-
-	ck_assert_int_lt(snprintf(command, sizeof command, "rm -f '%s'/*", env.dir),
-			 (int)sizeof command);
-	ck_ok(system(command));
+	unit_empty_folder(env.dir);
 }
 
 // A failure that is answered leaves the directory empty.
