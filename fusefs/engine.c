@@ -120,7 +120,7 @@ int engine_make_root(struct fs *fs)
 // The root's own entry and that of the links directory: both must be there, nowhere else.
 int engine_load_root(struct fs *fs)
 {
-	struct entry self, links;
+	struct entry self = {0}, links = {0};
 	int err = object_load(fs, fs->root);
 
 	if (err == 0) {

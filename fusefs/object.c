@@ -499,7 +499,7 @@ int object_load(struct fs *fs, struct node *n)
 	if (n->base == 0) {
 		err = new_object(fs, n);
 	} else {
-		struct object_header *h = malloc(sizeof *h);
+		struct object_header *h = calloc(1, sizeof *h);
 		uint8_t *page = malloc(WARD_PAGE);
 
 		err = h && page ? object_read_raw(fs, n->number, 0, 1, page) : WERR_NOMEM;

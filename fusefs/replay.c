@@ -677,6 +677,7 @@ static int collect(void *arg, uint64_t sequence, const uint8_t *payload, size_t 
 	}
 	memcpy(copy, payload, len);
 	rp->payloads[rp->payloads_len++] = (struct payload){sequence, len, copy};
+	// cppcheck-suppress memleak ; copy is in rp->payloads
 	return scan_images(rp, payload, len);
 }
 

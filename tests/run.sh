@@ -143,6 +143,8 @@ if ! bash "$steps/packages.sh"; then
 	exit 1
 fi
 
+bash "$steps/prepare.sh"
+
 own_tmp=
 if [ -z "${WARDFS_TEST_TMP:-}" ]; then
 	WARDFS_TEST_TMP=$(mktemp -d /var/tmp/wardfs-test.XXXXXX) || exit 1

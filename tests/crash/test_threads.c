@@ -518,6 +518,11 @@ static void find_dirs(void)
 	}
 	for (unsigned i = 0; i < MOVED; i++) {
 		find_moved(i, called[i]);
+		// A cut may have kept the mkdir and lost the rmdir behind it.
+		int err = fs_rmdir(world.fs, world.dirs[DIRS + i], "empty");
+		if (err && err != WERR_NOTFOUND) {
+			give_up("remove what a cut left", NULL, err);
+		}
 	}
 	for (unsigned i = 0; i < 2 * MOVED; i++) {
 		uint64_t in = world.dirs[world.moved_in[i % MOVED]];
