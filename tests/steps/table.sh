@@ -33,6 +33,7 @@ step meson-tsan 420 full tests/steps/meson_test.sh tsan
 step fuzz 120 full tests/steps/fuzz.sh
 step cli 180 full tests/cli/run
 step interop 120 full tests/interop/run
+step vaults 60 full tests/vaults/run
 step hostile 180 full tests/hostile/run
 step mount-tree 300 full tests/fuse/mounted/tree.sh
 step mount-posix 120 full tests/fuse/mounted/posix.py
