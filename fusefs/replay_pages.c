@@ -235,26 +235,28 @@ static int resolve_candidate(struct fs *fs, struct node *n, struct candidate *c)
 		}
 		err = err == WERR_NOTFOUND ? 0 : err;
 	}
+	// What conversion to a tree left in memory is older than what the log says of the page.
+	struct opage *p = err ? NULL : overlay_find(&o->overlay, c->index);
+	if (p && p->dirty) {
+		overlay_buf_free(fs, p->dirty);
+		p->dirty = NULL;
+		o->overlay.ndirty--;
+		overlay_prune(&o->overlay, p);
+	}
 	if (err == 0 && seal_is_hole(&found) && c->image) {
-		struct opage *p = overlay_make(&o->overlay, c->index);
-		struct obuf *b = p ? p->dirty ? p->dirty : overlay_buf(fs) : NULL;
+		struct obuf *b;
 
+		// The journal has the image until the checkpoint that follows is complete: it needs
+		// no second record.
+		p = overlay_make(&o->overlay, c->index);
+		b = p ? overlay_buf(fs) : NULL;
 		if (!b) {
 			return WERR_NOMEM;
 		}
-		o->overlay.ndirty += p->dirty == NULL;
 		*b = *c->image;
-		p->dirty = b;
+		p->pending = b;
+		o->overlay.npending++;
 		found = b->seal;
-	} else if (err == 0) { // newer than what conversion to a tree left in memory
-		struct opage *p = overlay_find(&o->overlay, c->index);
-
-		if (p && p->dirty) {
-			overlay_buf_free(fs, p->dirty);
-			p->dirty = NULL;
-			o->overlay.ndirty--;
-			overlay_prune(&o->overlay, p);
-		}
 	}
 	if (err == 0) {
 		(void)tree_set(o->tree, c->index, &found);

@@ -105,25 +105,29 @@ static int drop_pages(struct fs *fs, struct node *n, uint64_t from, uint64_t to,
 int data_drop_beyond(struct fs *fs, struct node *n, uint64_t end)
 {
 	struct overlay *ov = &n->obj->overlay;
-	uint64_t *list;
-	size_t count;
-	int err = overlay_indices(ov, false, &list, &count);
 
-	for (size_t i = 0; err == 0 && i < count; i++) {
-		struct opage *p = overlay_find(ov, list[i]);
+	for (int pending = 0; pending < 2; pending++) {
+		uint64_t *list;
+		size_t count;
+		int err = overlay_indices(ov, pending, &list, &count);
 
-		if (list[i] >= end) {
-			overlay_buf_free(fs, p->dirty);
-			p->dirty = NULL;
-			ov->ndirty--;
-			overlay_prune(ov, p);
+		if (err) {
+			return err;
 		}
-	}
-	if (err == 0) {
+		for (size_t i = 0; i < count; i++) {
+			struct opage *p = overlay_find(ov, list[i]);
+			struct obuf **b = pending ? &p->pending : &p->dirty;
+
+			if (list[i] >= end) {
+				overlay_buf_free(fs, *b);
+				*b = NULL;
+				*(pending ? &ov->npending : &ov->ndirty) -= 1;
+				overlay_prune(ov, p);
+			}
+		}
 		free(list);
-		err = tree_drop(n->obj->tree, end, NO_PAGE, NULL);
 	}
-	return err;
+	return tree_drop(n->obj->tree, end, NO_PAGE, NULL);
 }
 
 // Zeroes a part of one page, if there is anything in it.
