@@ -347,7 +347,9 @@ static int apply_inline(struct node *n, const struct assignment *a)
 		return WERR_MALFORMED; // a tree never becomes inline again
 	}
 	memset(o->inline_data, 0, OBJECT_INLINE_AREA);
-	memcpy(o->inline_data, a->bytes, a->len);
+	if (a->len) {
+		memcpy(o->inline_data, a->bytes, a->len);
+	}
 	n->attr.size = a->len;
 	n->attr.pages = 0;
 	return 0;
@@ -374,7 +376,9 @@ static int apply_xattr(struct node *n, const struct assignment *a)
 	if (!set) {
 		return WERR_NOMEM;
 	}
-	memcpy(set, a->bytes, a->len);
+	if (a->len) {
+		memcpy(set, a->bytes, a->len);
+	}
 	free(o->xattrs);
 	o->xattrs = set;
 	o->xattrs_len = a->len;
