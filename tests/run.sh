@@ -143,18 +143,27 @@ if ! bash "$steps/packages.sh"; then
 	exit 1
 fi
 
-bash "$steps/prepare.sh"
-
+prepared=$WARDFS_TEST_BUILD/prepared
 own_tmp=
+clean_up() {
+	local dir
+	# Nothing mounted is ever removed: --one-file-system.
+	[ -z "$own_tmp" ] || rm -rf --one-file-system "$own_tmp"
+	while IFS= read -r dir; do
+		umount "$dir" 2>/dev/null || umount -l "$dir" 2>/dev/null
+	done < <(tac "$prepared" 2>/dev/null)
+	rm -f "$prepared"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+bash "$steps/prepare.sh" "$prepared"
+
 if [ -z "${WARDFS_TEST_TMP:-}" ]; then
 	WARDFS_TEST_TMP=$(mktemp -d /var/tmp/wardfs-test.XXXXXX) || exit 1
 	chmod 711 "$WARDFS_TEST_TMP"
 	own_tmp=$WARDFS_TEST_TMP
 fi
 export WARDFS_TEST_TMP
-# Nothing mounted is ever removed: --one-file-system.
-trap '[ -z "$own_tmp" ] || rm -rf --one-file-system "$own_tmp"' EXIT
-trap 'exit 130' INT TERM
 
 run_step build 600 "bash tests/steps/build.sh normal"
 for i in "${!names[@]}"; do
@@ -166,7 +175,6 @@ say "done"
 for failure in ${failures[@]+"${failures[@]}"}; do
 	echo "FAILED  $failure"
 done
-[ -z "$own_tmp" ] || rm -rf --one-file-system "$own_tmp"
 if [ "$skipped" -gt 0 ]; then
 	echo "$passed passed, $failed failed, $skipped skipped"
 else

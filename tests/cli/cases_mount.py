@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 
-from harness import (CHEAP, PASSPHRASE, USER, VAULT_FILES, case, check, mounted, mounts, snapshot,
-                     wait_until, workers_in)
+from harness import (CHEAP, PASSPHRASE, USER, VAULT_FILES, case, check, mounted, mounts,
+                     needs_mounted_root, snapshot, wait_until, workers_in)
 
 STATE = 60  # offset of clean/dirty in the vault header
 
@@ -64,6 +64,7 @@ def mount_prints_nothing(w):
 
 @case
 def mount_as_an_ordinary_user(w):
+    needs_mounted_root()
     v, mnt = both(w, USER)
     w.ok('mount', v, mnt, user=USER)
     check(f'user_id={USER}' in mounted(mnt)['super'], mounted(mnt))
@@ -279,6 +280,7 @@ def mount_point_without_permission(w):
 
 @case
 def vault_without_permission(w):
+    needs_mounted_root()
     v = w.vault()
     w.mountpoint(user=USER)
     w.refused(8, 'permission denied', 'mount', v, w.path('mnt'), user=USER, stdin=None)
@@ -293,6 +295,7 @@ def vault_without_permission(w):
 
 @case
 def no_fuse_device(w):
+    needs_mounted_root()
     v, mnt = both(w)
     before = snapshot(v)
     script = 'mount -t tmpfs none /dev && exec "$@"'
@@ -339,6 +342,7 @@ def umount_of_a_mount_in_use(w):
 
 @case
 def umount_of_a_users_mount_in_use(w):
+    needs_mounted_root()
     v, mnt = both(w, USER)
     w.ok('mount', v, mnt, user=USER)
     holder = subprocess.Popen(['sh', '-c', f'exec 5>{mnt}/held; echo x; read x'], user=USER, group=USER,
@@ -626,6 +630,7 @@ def status_of_a_killed_worker(w):
 
 @case
 def runtime_directory_of_a_stranger_is_not_used(w):
+    needs_mounted_root()
     v, mnt = both(w, USER)
     os.mkdir(w.path('run'), 0o777)
     os.chmod(w.path('run'), 0o777)
@@ -639,6 +644,7 @@ def runtime_directory_of_a_stranger_is_not_used(w):
 
 @case
 def runtime_directory_of_the_user_is_used(w):
+    needs_mounted_root()
     v, mnt = both(w, USER)
     os.mkdir(w.path('run'), 0o700)
     os.chown(w.path('run'), USER, USER)

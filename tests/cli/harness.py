@@ -41,6 +41,13 @@ def check(condition, message):
         raise Failed(message)
 
 
+def needs_mounted_root():
+    """unshare(1) and fusermount3 -u refuse where / is not a mount point, as in a plain chroot."""
+    with open('/proc/self/mountinfo', encoding='ascii', errors='surrogateescape') as mounts:
+        if not any(line.split()[4] == '/' for line in mounts):
+            raise Skipped('/ is not a mount point here (a plain chroot), which unshare and fusermount3 need')
+
+
 def wait_until(condition, what, limit_s=20):
     end = time.monotonic() + limit_s
     while not condition():
