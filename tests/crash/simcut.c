@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/crash/simstate.h"
+#include "tests/crash/simtape.h"
 
 struct cutting {
 	const struct simcut *cut;
@@ -23,6 +24,8 @@ static int cut_name(void *arg)
 	case SIMCUT_ALL:
 	case SIMCUT_ALL_BUT_FILE:
 		return 1;
+	case SIMCUT_TAPE:
+		return (int)simtape_take(c->cut->tape, 2);
 	case SIMCUT_NONE:
 	case SIMCUT_ONLY_FILE:
 		break;
@@ -57,8 +60,14 @@ static struct simfile *cut_file(void *arg, struct simfile *f)
 		pick.mode = way == 0 ? SIMPICK_NONE : way == 1 ? SIMPICK_ALL : SIMPICK_SOME;
 		pick.chance = chances[simfile_random(&c->random) % 5];
 		pick.tear = tear && (!strcmp(tear, SIMCUT_TEAR_ALL) || !strcmp(tear, f->top_name));
+		pick.tear_block = c->cut->tear_block;
+		pick.tear_arg = c->cut->tear_arg;
 		break;
 	}
+	case SIMCUT_TAPE:
+		pick.mode = SIMPICK_TAPE;
+		pick.tape = c->cut->tape;
+		break;
 	}
 	return simfile_clone_cut(f, &pick);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/crash/simtape.h"
+
 // One version of a block: immutable, shared by histories and clones. NULL stands for zeros.
 struct image {
 	atomic_uint refs;
@@ -462,6 +464,7 @@ static struct simfile *clone_shell(const struct simfile *f)
 	struct simfile *c = simfile_new();
 
 	memcpy(c->top_name, f->top_name, sizeof(c->top_name));
+	c->number = f->number;
 	c->junk = f->junk;
 	c->table_cap = f->table_cap;
 	c->table_len = f->table_len;
@@ -498,20 +501,30 @@ struct simfile *simfile_clone(const struct simfile *f)
 
 static int chance(const struct simpick *pick)
 {
+	if (pick->mode == SIMPICK_TAPE)
+		return (int)simtape_take(pick->tape, 2);
 	return (simfile_random(pick->random) & 255) < pick->chance;
+}
+
+// 0 .. n: how many of n things happened.
+static size_t some_of(const struct simpick *pick, size_t n)
+{
+	if (pick->mode == SIMPICK_NONE)
+		return 0;
+	if (pick->mode == SIMPICK_TAPE)
+		return simtape_take(pick->tape, (uint32_t)n + 1);
+	if (pick->mode == SIMPICK_ALL || chance(pick))
+		return n;
+	return simfile_random(pick->random) % (n + 1);
 }
 
 // Up to which clock metadata happened, and the size that results.
 static uint64_t cut_metadata(const struct simfile *f, const struct simpick *pick,
 			     uint64_t *ret_size)
 {
-	size_t happened = f->events_len;
+	const size_t happened = some_of(pick, f->events_len);
 	uint64_t size = f->durable_size;
 
-	if (pick->mode == SIMPICK_NONE)
-		happened = 0;
-	else if (pick->mode == SIMPICK_SOME && !chance(pick))
-		happened = simfile_random(pick->random) % (f->events_len + 1);
 	for (size_t i = 0; i < happened; i++) {
 		const struct simevent *e = &f->events[i];
 
@@ -552,16 +565,10 @@ static struct image *cut_choose(const struct history *h, size_t start, size_t en
 {
 	size_t writes = 0;
 	size_t at = SIZE_MAX; // the version before all steps of the range
-	size_t choice;
 
 	for (size_t i = start; i < end; i++)
 		writes += h->steps[i].kind == STEP_WRITE;
-	if (pick->mode == SIMPICK_NONE)
-		choice = 0;
-	else if (pick->mode == SIMPICK_ALL || chance(pick))
-		choice = writes;
-	else
-		choice = simfile_random(pick->random) % (writes + 1);
+	size_t choice = some_of(pick, writes);
 	for (size_t i = start; i < end && choice; i++) {
 		if (h->steps[i].kind != STEP_WRITE)
 			continue;
@@ -582,12 +589,12 @@ static struct image *cut_choose(const struct history *h, size_t start, size_t en
 }
 
 static struct image *cut_block(const struct history *h, uint64_t happened,
-			       const struct simpick *pick, int *ret_hole)
+			       const struct simpick *pick, int tear, int *ret_hole)
 {
 	size_t start, end;
 
 	cut_range(h, happened, &start, &end);
-	if (!pick->tear || pick->mode != SIMPICK_SOME)
+	if (!tear)
 		return cut_choose(h, start, end, pick, ret_hole);
 	struct image *torn = image_new(NULL);
 	*ret_hole = 1;
@@ -613,8 +620,11 @@ struct simfile *simfile_clone_cut(const struct simfile *f, const struct simpick 
 
 		if (!b->key)
 			continue;
+		int tear = pick->tear && pick->mode == SIMPICK_SOME && b->history &&
+			   (!pick->tear_block ||
+			    pick->tear_block(pick->tear_arg, f->number, b->key - 1));
 		if (b->history)
-			b->image = cut_block(b->history, happened, pick, &b->hole);
+			b->image = cut_block(b->history, happened, pick, tear, &b->hole);
 		else
 			image_ref(b->image);
 		b->history = NULL;

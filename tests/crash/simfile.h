@@ -13,11 +13,13 @@
 
 struct simblock;
 struct simevent;
+struct simtape;
 
 struct simfile {
 	unsigned refs; // names, pending name changes, open handles
 	unsigned live; // current name and open handles: while not 0 its blocks count as used
 	char top_name[64];
+	uint64_t number; // of an object; 0: none
 	int junk;
 	uint64_t size;
 	uint64_t allocated; // blocks
@@ -34,10 +36,13 @@ struct simfile {
 
 // How much of a file survives. chance: of 256, that an unflushed thing takes its newest version.
 struct simpick {
-	enum { SIMPICK_NONE, SIMPICK_ALL, SIMPICK_SOME } mode;
+	enum { SIMPICK_NONE, SIMPICK_ALL, SIMPICK_SOME, SIMPICK_TAPE } mode;
 	unsigned chance;
 	int tear;
+	int (*tear_block)(void *arg, uint64_t number, uint64_t block); // NULL: all of the file
+	void *tear_arg;
 	uint64_t *random; // state
+	struct simtape *tape;
 };
 uint64_t simfile_random(uint64_t *state);
 

@@ -167,6 +167,8 @@ static int open_in(struct host *h, struct simdir *d, const char *text, unsigned 
 		f = simfile_new();
 		if (d == sim_of(h)->top)
 			snprintf(f->top_name, sizeof(f->top_name), "%s", text);
+		else
+			f->number = strtoull(text, NULL, 16);
 		simdir_set(d, text, f);
 	}
 	*ret = &handle_new(h, f, flags)->base;

@@ -36,6 +36,7 @@
 #include "fusefs/host.h"
 
 struct simhost;
+struct simtape;
 
 struct simhost *simhost_new(void);
 // All views and files of it must be closed: aborts, naming the number, when not (a leak in what is
@@ -111,6 +112,7 @@ enum simcut_what {
 	SIMCUT_ALL,          // everything issued
 	SIMCUT_ONLY_FILE,    // all of the top-level file `file`, else nothing
 	SIMCUT_ALL_BUT_FILE, // everything but the unflushed of the top-level file `file`
+	SIMCUT_TAPE, // as the choices of `tape` say (simtape.h): with simtape_next() every subset
 };
 #define SIMCUT_TEAR_NONE NULL
 #define SIMCUT_TEAR_ALL "*"
@@ -119,6 +121,10 @@ struct simcut {
 	const char *file; // top-level file: "wardfs.journal" when NULL
 	const char *tear; // SIMCUT_TEAR_NONE, SIMCUT_TEAR_ALL, or the top-level file whose blocks
 			  // may be torn (with SIMCUT_RANDOM)
+	// With `tear`: whether this block may be torn; number 0: not of an object. NULL: all.
+	int (*tear_block)(void *arg, uint64_t number, uint64_t block);
+	void *tear_arg;
+	struct simtape *tape;
 };
 
 // A new disk as it is when the power comes back: all of it durable, no lock, no fault, no limit but

@@ -25,6 +25,8 @@ struct world {
 	int failed;
 	void (*on_flush)(void *arg);
 	void *on_flush_arg;
+	void (*on_change)(void *arg);
+	void *on_change_arg;
 };
 
 static void repeatable_bytes(void *arg, void *buf, size_t n)
@@ -130,12 +132,30 @@ static void stop(struct world *w)
 	w->vault = NULL;
 }
 
+static void before_call(void *arg, enum simcall kind)
+{
+	const struct world *w = arg;
+
+	if (kind == SIM_DATASYNC && w->on_flush)
+		w->on_flush(w->on_flush_arg);
+	if (w->on_change && (kind == SIM_WRITE || kind == SIM_DATASYNC || kind == SIM_TRUNCATE ||
+			     kind == SIM_PUNCH || kind == SIM_UNLINK || kind == SIM_RENAME ||
+			     kind == SIM_SYNC_FOLDER || kind == SIM_SYNC_TOP))
+		w->on_change(w->on_change_arg);
+}
+
+static void set_hook(struct world *w)
+{
+	simhost_on_call(w->disk, w->on_flush || w->on_change ? before_call : NULL, w);
+}
+
 static void replace_disk(struct world *w, struct simhost *disk)
 {
 	w->failed = world_flushes_failed(w);
 	w->fail_from = UINT64_MAX; // the new one counts anew
 	simhost_free(w->disk);
 	w->disk = disk;
+	set_hook(w);
 }
 
 void world_kill(struct world *w)
@@ -170,8 +190,7 @@ static void cut_disk(struct world *w)
 void world_cut(struct world *w)
 {
 	// What was not flushed before the power went is taken as it stood then.
-	if (!simhost_is_off(w->disk))
-		simhost_power_off_after(w->disk, 0);
+	world_power_off(w);
 	stop(w);
 	cut_disk(w);
 }
@@ -250,17 +269,34 @@ int world_flushes_failed(const struct world *w)
 	return w->failed || simhost_calls(w->disk, SIM_DATASYNC) >= w->fail_from;
 }
 
-static void before_call(void *arg, enum simcall kind)
-{
-	struct world *w = arg;
-
-	if (kind == SIM_DATASYNC && w->on_flush)
-		w->on_flush(w->on_flush_arg);
-}
-
 void world_on_flush(struct world *w, void (*fn)(void *arg), void *arg)
 {
 	w->on_flush = fn;
 	w->on_flush_arg = arg;
-	simhost_on_call(w->disk, fn ? before_call : NULL, w);
+	set_hook(w);
+}
+
+void world_on_change(struct world *w, void (*fn)(void *arg), void *arg)
+{
+	w->on_change = fn;
+	w->on_change_arg = arg;
+	set_hook(w);
+}
+
+void world_power_off(struct world *w)
+{
+	if (!simhost_is_off(w->disk))
+		simhost_power_off_after(w->disk, 0);
+}
+
+struct simhost *world_cut_copy(struct world *w, uint64_t seed, const struct simcut *cut)
+{
+	world_power_off(w);
+	stop(w);
+	return simhost_clone_after_cut(w->disk, seed, cut);
+}
+
+void world_take(struct world *w, struct simhost *disk)
+{
+	replace_disk(w, disk);
 }

@@ -37,6 +37,18 @@ void world_fail_flush(struct world *w, uint64_t nth, uint64_t count);
 int world_flushes_failed(const struct world *w); // whether that happened
 // fn is called before every flush of a host file; NULL: no longer.
 void world_on_flush(struct world *w, void (*fn)(void *arg), void *arg);
+// The next calls get no power; world_cut() must follow.
+void world_power_off(struct world *w);
+// A cut that leaves what `cut` and `seed` say (tests/crash/simhost.h). The old disk stays, until
+// world_take(): so it can be cut once more. Ends the process that has the vault open.
+struct simhost;
+struct simcut;
+struct simhost *world_cut_copy(struct world *w, uint64_t seed,
+			       const struct simcut *cut) WARN_UNUSED;
+void world_take(struct world *w, struct simhost *disk);
+// fn is called before every host call that changes something (or makes it durable), on this disk
+// and those that follow; NULL: no longer.
+void world_on_change(struct world *w, void (*fn)(void *arg), void *arg);
 void world_disarm(struct world *w);
 int world_dark(const struct world *w);
 // Calls fn for the number of every object file in the host's folders; 0 for other names.
