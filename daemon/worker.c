@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "daemon/mountpoint.h"
-#include "daemon/status.h"
 #include "daemon/worker_channel.h"
+#include "daemon/worker_control.h"
 #include "fusefs/fs.h"
 #include "fusefs/fuse_server.h"
 #include "fusefs/vault.h"
@@ -34,7 +34,7 @@ struct worker {
 	struct vault *vault;
 	struct fs *fs;
 	struct fuse_server *server;
-	struct status_server *status;
+	struct worker_control *control;
 	char device[MOUNTPOINT_DEVICE_BYTES]; // of the mount, set when it is ready
 
 	pthread_t watcher;
@@ -219,6 +219,11 @@ static void find_device(struct worker *w)
 		snprintf(w->device, sizeof(w->device), "%s", m.device);
 }
 
+static void stop_asked(void *arg)
+{
+	stop(arg);
+}
+
 // Called by fuse_server_run when the kernel has answered: now the folder is usable, and others may
 // find the worker.
 static void on_ready(void *arg)
@@ -226,15 +231,18 @@ static void on_ready(void *arg)
 	struct worker *w = arg;
 
 	find_device(w);
-	const struct status_about about = {
+	const struct worker_about about = {
 		.vault = w->params->dir,
 		.mountpoint = w->params->mountpoint,
 		.device = w->device,
 		.readonly = w->params->opts.readonly,
+		.fs = w->fs,
+		.stop = stop_asked,
+		.arg = w,
 	};
-	if (status_start(&about, w->fs, &w->status))
+	if (worker_control_start(&about, &w->control))
 		log_line(w, LOG_WARNING,
-			 "no place for a status socket: 'wardfs status' will not "
+			 "no place for a control socket: 'wardfs status' will not "
 			 "see this mount");
 	pthread_mutex_lock(&w->lock);
 	w->ready = 1;
@@ -255,7 +263,7 @@ static int serve(struct worker *w)
 		if (!err && !is_ready(w))
 			err = WERR_INTERRUPTED;
 	}
-	status_closing(w->status);
+	worker_control_closing(w->control);
 	fuse_server_free(w->server);
 	return err;
 }
@@ -303,7 +311,7 @@ static int run(struct worker *w, struct host *host, struct secret *passphrase,
 	err = mount_and_serve(w, e);
 	vault_close(w->vault);
 	watch_end(w);
-	status_finish(w->status, err);
+	worker_control_finish(w->control, err);
 	return err;
 }
 

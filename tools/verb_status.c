@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "daemon/control_client.h"
 #include "daemon/mountpoint.h"
-#include "daemon/status.h"
+#include "daemon/varlink.h"
 #include "tools/options.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
@@ -36,13 +38,6 @@ static const struct argp argp = {
 	.doc = "Lists the mounted vaults.",
 };
 
-static int collect(void *arg, json_t *state, int fd)
-{
-	(void)fd;
-	json_array_append(arg, state);
-	return 0;
-}
-
 static int is_listed(const json_t *mounts, const char *device)
 {
 	size_t i;
@@ -65,9 +60,10 @@ static int add_unknown(void *arg, const struct mountpoint *m)
 
 	if (strcmp(m->fstype, MOUNTPOINT_FSTYPE) != 0 || is_listed(mounts, m->device))
 		return 0;
-	json_t *j = json_pack("{ss ss? ss? ss sI sb}", "state", "unknown", "mountpoint", m->path,
-			      "vault", m->source, "device", m->device, "user_id",
-			      (json_int_t)m->user_id, "mounted_readonly", m->readonly);
+	json_t *j = json_pack("{ss so so ss sI sb}", "state", "unknown", "mountpoint",
+			      varlink_path(m->path), "vault", varlink_path(m->source), "device",
+			      m->device, "user_id", (json_int_t)m->user_id, "mounted_readonly",
+			      m->readonly);
 	if (j)
 		json_array_append_new(mounts, j);
 	return 0;
@@ -81,6 +77,14 @@ static void print_text(const char *what, const char *s)
 	printf("%s%s\n", what, shown);
 }
 
+static void print_path(const char *what, const json_t *path)
+{
+	char *bytes = varlink_path_of(path);
+
+	print_text(what, bytes ? bytes : json_string_value(path));
+	free(bytes);
+}
+
 static json_int_t number(const json_t *state, const char *key)
 {
 	return json_integer_value(json_object_get(state, key));
@@ -92,8 +96,8 @@ static void print_mount(const json_t *state)
 	json_t *pid = json_object_get(state, "pid");
 	json_int_t refusals = number(state, "refusals");
 
-	print_text("", json_string_value(json_object_get(state, "mountpoint")));
-	print_text("  vault:    ", json_string_value(json_object_get(state, "vault")));
+	print_path("", json_object_get(state, "mountpoint"));
+	print_path("  vault:    ", json_object_get(state, "vault"));
 	printf("  state:    %s, %s\n", json_string_value(json_object_get(state, "state")) ?: "?",
 	       json_is_true(json_object_get(state, "mounted_readonly")) ? "read-only"
 									: "read-write");
@@ -136,10 +140,9 @@ int verb_status(int argc, char **argv)
 	json_t *state;
 
 	options_parse(&argp, argc, argv, &r);
-	json_t *mounts = json_array();
-	if (!mounts)
+	json_t *mounts = NULL;
+	if (control_status(&mounts))
 		return report_fail(WERR_NOMEM, NULL, "out of memory");
-	status_each(collect, mounts);
 	if (mountpoint_each(add_unknown, mounts))
 		report_warn(NULL, "/proc/self/mountinfo cannot be read; the list may be short");
 	if (r.json) {

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/control_client.h"
 #include "daemon/mountpoint.h"
-#include "daemon/status.h"
 #include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -37,22 +37,6 @@ static const struct argp argp = {
 	.doc = "Unmounts MNT, and returns when everything is written and the vault is clean.",
 };
 
-struct search {
-	const char *device;
-	int fd;
-};
-
-static int match(void *arg, json_t *state, int fd)
-{
-	struct search *s = arg;
-	const char *device = json_string_value(json_object_get(state, "device"));
-
-	if (!device || strcmp(device, s->device) != 0)
-		return 0;
-	s->fd = fd;
-	return 1;
-}
-
 static int report_unmount(int err, const char *mnt)
 {
 	switch (err) {
@@ -71,26 +55,63 @@ static int report_unmount(int err, const char *mnt)
 	}
 }
 
-// Until the worker has ended.
-static int wait_for_worker(int fd, const char *mnt)
-{
-	int code;
+// What wait_for_end does as soon as the end of the worker cannot be missed.
+struct unmounting {
+	const struct request *r;
+	const char *path;
+	struct progress *progress;
+	int err; // of the unmount, reported
+	int done;
+};
 
-	struct progress *p = progress_start("Writing everything");
-	status_wait(fd, &code);
-	progress_stop(p);
-	if (code)
-		return report_fail(code, mnt,
+static int unmount(void *arg, json_t *reply)
+{
+	struct unmounting *u = arg;
+
+	(void)reply;
+	if (u->done)
+		return 0;
+	int err = mountpoint_unmount(u->path, u->r->lazy);
+	if (err) {
+		u->err = report_unmount(err, u->r->mnt);
+		return u->err;
+	}
+	u->done = 1;
+	if (u->r->lazy)
+		return WERR_INTERRUPTED;
+	u->progress = progress_start("Writing everything");
+	return 0;
+}
+
+// Until the worker has ended.
+static int unmount_and_wait(struct control_client *c, struct unmounting *u)
+{
+	const struct control_how how = {.more = 1, .fd = -1, .progress = unmount, .arg = u};
+	json_t *reply = NULL;
+
+	int err = control_call(c, "Wait", NULL, &how, &reply);
+	if (!err) {
+		const json_t *code = json_object_get(reply, "code");
+
+		err = json_is_integer(code) ? (int)json_integer_value(code) : WERR_IO;
+		control_wait_closed(c);
+	}
+	json_decref(reply);
+	progress_stop(u->progress);
+	if (!u->done || u->r->lazy)
+		return u->err;
+	if (err)
+		return report_fail(err, u->r->mnt,
 				   "unmounted, but the vault could not be closed cleanly: %s; the "
 				   "next mount recovers it from its journal",
-				   werr_text(code));
+				   werr_text(err));
 	return 0;
 }
 
 int verb_umount(int argc, char **argv)
 {
 	struct request r = {.lazy = 0};
-	struct search s = {.fd = -1};
+	struct control_client *c = NULL;
 	char path[PATH_MAX];
 	struct mountpoint m;
 
@@ -100,21 +121,21 @@ int verb_umount(int argc, char **argv)
 		err = mountpoint_find(path, &m);
 	if (err)
 		return report_fail(err, r.mnt, "nothing is mounted here; see 'wardfs status'");
-	s.device = m.device;
-	status_each(match, &s);
-	if (s.fd < 0 && strcmp(m.fstype, MOUNTPOINT_FSTYPE) != 0)
+	struct unmounting u = {.r = &r, .path = path};
+	if (!control_connect(path, &c))
+		err = unmount_and_wait(c, &u);
+	control_close(c);
+	if (c && (err || u.done))
+		return err;
+	if (!c && strcmp(m.fstype, MOUNTPOINT_FSTYPE) != 0)
 		return report_fail(WERR_NOTFOUND, r.mnt,
 				   "what is mounted here is not wardfs but %s; use umount",
 				   m.fstype);
 	err = mountpoint_unmount(path, r.lazy);
 	if (err)
 		return report_unmount(err, r.mnt);
-	if (r.lazy)
-		return 0;
-	if (s.fd < 0) {
+	if (!r.lazy)
 		report_warn(r.mnt, "unmounted; its worker was not found, so it may still be "
 				   "writing");
-		return 0;
-	}
-	return wait_for_worker(s.fd, r.mnt);
+	return 0;
 }

@@ -607,8 +607,9 @@ def status_of_users(w):
     name = os.path.join(folder, str(workers_in(w.folder)[0]))
     os.chmod(folder, 0o755)
     os.chmod(name, 0o666)
-    ask = ('import socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); '
-           's.connect(sys.argv[1]); print(len(s.recv(9999)))')
+    ask = ('import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n'
+           'try: s.sendall(b\'{"method":"org.wardfs.Control.Status"}\\0\'); print(len(s.recv(9999)))\n'
+           'except OSError: print(0)')
     told = [subprocess.run([sys.executable, '-c', ask, name], user=uid, group=uid, extra_groups=[],
                            stdout=subprocess.PIPE, check=True).stdout for uid in (USER, USER - 1)]
     os.chmod(folder, 0o700)

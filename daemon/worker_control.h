@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a worker answers to control calls: its state, and what is done inside the engine of its
+// vault. wardfs-control(5). A method is a row in the table of worker_control.c.
+#ifndef WARDFS_DAEMON_WORKER_CONTROL_H
+#define WARDFS_DAEMON_WORKER_CONTROL_H
+
+#include "daemon/control.h"
+#include "daemon/mountpoint.h"
+#include "fusefs/fs.h"
+
+struct worker_control;
+
+struct worker_about {
+	const char *vault;      // absolute path
+	const char *mountpoint; // absolute path
+	const char *device;     // of the mount; see struct mountpoint
+	int readonly;
+	struct fs *fs;
+	// Asks for the end of the mount; any thread. The end may come before it returns.
+	void (*stop)(void *arg);
+	void *arg;
+};
+
+// Listens in the user's runtime directory. fs must live until worker_control_closing. Strings are
+// copied.
+int worker_control_start(const struct worker_about *about, struct worker_control **ret) WARN_UNUSED;
+// The mount is gone and fs is about to be closed: running handlers come to their end (waits for
+// them), and it is not used any more. NULL is fine.
+void worker_control_closing(struct worker_control *w);
+// Tells all who wait how the worker ended (a werr code), and frees. NULL is fine.
+void worker_control_finish(struct worker_control *w, int code);
+
+// ---- for handlers ----
+
+// The engine, held open until worker_control_done; NULL: it is closing.
+struct fs *worker_control_fs(struct worker_control *w);
+void worker_control_done(struct worker_control *w);
+struct control_server *worker_control_server(struct worker_control *w);
+
+#endif
