@@ -253,13 +253,14 @@ struct wanted {
 	struct control_client *found;
 };
 
-// The device tells the mount even when the path to it has changed since.
+// The device tells the mount even when the path to it has changed since, or when something else is
+// mounted over it. Where nothing is mounted any more there is only the path.
 static int is_wanted(const struct wanted *w, const json_t *mount)
 {
 	const char *device = json_string_value(json_object_get(mount, "device"));
 
-	if (device && device[0] && !strcmp(device, w->device))
-		return 1;
+	if (w->device[0])
+		return device && !strcmp(device, w->device);
 	char *path = varlink_path_of(json_object_get(mount, "mountpoint"));
 	int same = path && !strcmp(path, w->path);
 	free(path);
