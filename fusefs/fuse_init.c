@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +94,15 @@ static int receive(void *arg, struct loop_worker *w, size_t *ret_len)
 	default:
 		return werr_from_errno(errno);
 	}
+}
+
+static bool pending(void *arg)
+{
+	const struct fuse_server *s = arg;
+	struct pollfd p = {.fd = s->fd, .events = POLLIN};
+
+	// The end of the channel counts: receive() sees to it.
+	return poll(&p, 1, 0) > 0;
 }
 
 // A reply without libfuse.
@@ -295,6 +305,7 @@ int fuse_server_new(struct fs *fs, const struct mountopts *opts, const char *mou
 	const struct loop_params params = {
 		.threads = opts->threads,
 		.receive = receive,
+		.pending = pending,
 		.classify = classify,
 		.process = process,
 		.control = control,

@@ -12,10 +12,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fusefs/spin.h"
+
 #define PAGE 4096u
 #define WATCHDOG_PERIOD_NS 1000000
 // Polls without any request after which the watchdog goes to sleep.
 #define WATCHDOG_QUIET 20
+// Waits that hand over after the last one that found another request waiting.
+#define COMPANY_LASTS 16
 // Interrupts a blocked receive(). Not used elsewhere by wardfs.
 #define WAKE_SIGNAL (SIGRTMIN + 5)
 
@@ -46,6 +50,9 @@ struct loop {
 	atomic_uint_fast64_t run;
 	atomic_uint_fast64_t received; // written by the leader only
 	atomic_uint_fast64_t finished;
+	struct spin spin;    // the leader's
+	atomic_uint company; // waits to come that hand over although no request waits
+	bool spins;          // there is another processor for the client
 
 	atomic_bool stop;
 	atomic_bool ended; // the channel is at its end
@@ -120,6 +127,8 @@ int loop_new(const struct loop_params *params, struct loop **ret)
 	if (l->count > LOOP_THREADS_MAX)
 		l->count = LOOP_THREADS_MAX;
 	l->leaderless = true;
+	spin_init(&l->spin);
+	l->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	pthread_mutex_init(&l->lock, NULL);
 	sem_init(&l->control, 0, 0);
 	sem_init(&l->watchdog_wake, 0, 0);
@@ -199,11 +208,28 @@ static void take_lead(struct loop *l, uint_fast64_t odd)
 		promote(l);
 }
 
+// Whether somebody else may want a thread: a request waits, or did a short while ago, so that more
+// than one client is at work.
+static bool others_wait(struct loop *l)
+{
+	if (l->p.pending == NULL)
+		return true;
+	if (l->p.pending(l->p.arg)) {
+		atomic_store_explicit(&l->company, COMPANY_LASTS, memory_order_relaxed);
+		return true;
+	}
+	unsigned left = atomic_load_explicit(&l->company, memory_order_relaxed);
+	if (left > 0)
+		atomic_store_explicit(&l->company, left - 1, memory_order_relaxed);
+	return left > 0;
+}
+
 void loop_blocking(void)
 {
 	// The value never comes back: a request that is handed over, or was, is not mistaken for
 	// it.
-	if (self != NULL && self->run != 0 && atomic_load(&self->loop->run) == self->run)
+	if (self != NULL && self->run != 0 && atomic_load(&self->loop->run) == self->run &&
+	    others_wait(self->loop))
 		take_lead(self->loop, self->run);
 }
 
@@ -255,6 +281,9 @@ static void lead(struct thread *t)
 
 	while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
 		size_t len = 0;
+
+		if (l->p.pending != NULL && l->spins && spin_due(&l->spin))
+			(void)spin_look(&l->spin, l->p.pending, l->p.arg);
 		int err = l->p.receive(l->p.arg, &t->self, &len);
 
 		if (err == WERR_INTERRUPTED)

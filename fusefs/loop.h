@@ -7,6 +7,7 @@
 #ifndef WARDFS_FUSEFS_LOOP_H
 #define WARDFS_FUSEFS_LOOP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,10 @@ struct loop_params {
 	// WERR_NODEVICE: the channel has ended (a clean end of loop_run); other codes end loop_run
 	// with that code. Called by one thread at a time.
 	int (*receive)(void *arg, struct loop_worker *w, size_t *ret_len);
+	// Whether a request waits to be received: called by any thread, often, must not block.
+	// NULL: nobody can say; then no thread looks before it sleeps, and loop_blocking always
+	// hands over.
+	bool (*pending)(void *arg);
 	// Called right after receive, by the same thread; may set w->flags.
 	enum loop_class (*classify)(void *arg, struct loop_worker *w, size_t len);
 	void (*process)(void *arg, struct loop_worker *w, size_t len);
@@ -65,9 +70,10 @@ void loop_free(struct loop *l);
 int loop_drain(struct loop *l, unsigned quiet_ms, unsigned timeout_ms);
 // The calling thread's worker, or NULL in a thread that is none.
 struct loop_worker *loop_self(void);
-// The calling thread is going to wait for something: if it leads, another thread leads from here
-// on. Nothing happens in a thread that does not lead, or is none. For process(), as often as it
-// likes.
+// The calling thread is going to wait for something: if it leads and others have something to do,
+// another thread leads from here on. A client that works alone waits for this very request, and is
+// not worth waking another thread (the watchdog does it when the wait is long). Nothing happens in
+// a thread that does not lead, or is none. For process(), as often as it likes.
 void loop_blocking(void);
 
 #endif

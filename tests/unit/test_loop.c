@@ -4,6 +4,7 @@
 // receives, 'k' kick.
 #include <check.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "fusefs/loop.h"
+#include "fusefs/spin.h"
 #include "tests/unit/unit_main.h"
 
 struct rig {
@@ -118,12 +120,22 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static void start(struct rig *r, unsigned threads)
+static bool pending(void *arg)
+{
+	const struct rig *r = arg;
+	struct pollfd p = {.fd = r->fds[0], .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+// see: the loop can ask whether a request waits.
+static void start_as(struct rig *r, unsigned threads, bool see)
 {
 	*r = (struct rig){.broken = WERR_NODEVICE};
 	const struct loop_params params = {
 		.threads = threads,
 		.receive = receive,
+		.pending = see ? pending : NULL,
 		.classify = classify,
 		.process = process,
 		.control = control,
@@ -135,6 +147,11 @@ static void start(struct rig *r, unsigned threads)
 	sem_init(&r->done, 0, 0);
 	ck_assert_int_eq(loop_new(&params, &r->loop), 0);
 	ck_assert_int_eq(pthread_create(&r->runner, NULL, run, r), 0);
+}
+
+static void start(struct rig *r, unsigned threads)
+{
+	start_as(r, threads, true);
 }
 
 static int finish(struct rig *r)
@@ -234,7 +251,7 @@ START_TEST(blocking_hands_over)
 {
 	struct rig r;
 
-	start(&r, 3);
+	start_as(&r, 3, false);
 	for (unsigned i = 0; i < 200; i++) {
 		feed(&r, 'w', 1);
 		await(&r.done, 1);
@@ -246,6 +263,103 @@ START_TEST(blocking_hands_over)
 	ck_assert_int_eq(finish(&r), 0);
 	ck_assert_uint_eq(atomic_load(&r.processed), 400);
 	ck_assert_uint_ge(atomic_load(&r.short_waits), 50);
+}
+END_TEST
+
+// The same where the loop sees the request that waits.
+START_TEST(blocking_hands_over_to_who_waits)
+{
+	struct rig r;
+
+	start(&r, 3);
+	for (unsigned i = 0; i < 200; i++) {
+		ck_assert_int_eq(write(r.fds[1], "wi", 2), 2);
+		await(&r.done, 2);
+	}
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_ge(atomic_load(&r.short_waits), 50);
+}
+END_TEST
+
+// Nobody else wants anything: no thread is woken, and only the watchdog gives the lead away.
+START_TEST(blocking_alone_keeps_the_lead)
+{
+	struct rig r;
+
+	start(&r, 3);
+	for (unsigned i = 0; i < 200; i++) {
+		feed(&r, 'w', 1);
+		await(&r.done, 1);
+	}
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_le(atomic_load(&r.short_waits), 150);
+}
+END_TEST
+
+// Looking is given up after a few failures, tried again ever more seldom, and worth it at once when
+// it succeeds.
+START_TEST(spin_learns)
+{
+	struct spin s;
+	unsigned looks = 0, last = 0, longest = 0;
+
+	spin_init(&s);
+	for (unsigned i = 1; i <= 100000; i++) {
+		if (!spin_due(&s))
+			continue;
+		spin_learn(&s, false);
+		looks++;
+		if (i - last > longest)
+			longest = i - last;
+		last = i;
+	}
+	ck_assert_uint_le(looks, 40);
+	ck_assert_uint_eq(longest, SPIN_SKIP_MOST);
+	unsigned waited = 1;
+	while (!spin_due(&s))
+		waited++;
+	ck_assert_uint_le(waited, SPIN_SKIP_MOST);
+	for (unsigned i = 0; i < 100; i++) {
+		spin_learn(&s, true);
+		ck_assert(spin_due(&s));
+	}
+	// Single failures do not end it, a row of them does.
+	spin_learn(&s, false);
+	ck_assert(spin_due(&s));
+	spin_learn(&s, true);
+	ck_assert(spin_due(&s));
+	for (unsigned i = 0; i < 4; i++)
+		spin_learn(&s, false);
+	ck_assert(!spin_due(&s));
+}
+END_TEST
+
+static bool third_time(void *arg)
+{
+	unsigned *n = arg;
+
+	return ++*n == 3;
+}
+
+static bool never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+START_TEST(spin_looks)
+{
+	struct spin s;
+	unsigned asked = 0;
+
+	spin_init(&s);
+	ck_assert(spin_look(&s, third_time, &asked));
+	ck_assert_uint_eq(asked, 3);
+	uint64_t from = now_ns();
+	ck_assert(!spin_look(&s, never, NULL));
+	ck_assert_uint_ge(now_ns() - from, SPIN_NS);
 }
 END_TEST
 
@@ -364,6 +478,10 @@ int main(void)
 	tcase_add_test(t, failure_of_the_channel);
 	tcase_add_test(t, watchdog_promotes);
 	tcase_add_test(t, blocking_hands_over);
+	tcase_add_test(t, blocking_hands_over_to_who_waits);
+	tcase_add_test(t, blocking_alone_keeps_the_lead);
+	tcase_add_test(t, spin_learns);
+	tcase_add_test(t, spin_looks);
 	tcase_add_test(t, nobody_left_to_lead);
 	tcase_add_test(t, quick_requests_stay_with_the_leader);
 	tcase_add_test(t, most_recently_idle_first);
