@@ -231,6 +231,32 @@ static int load_nodes(struct fs *fs, struct node *n, uint64_t off, size_t len)
 	return err;
 }
 
+// Waits for the disk under the shared lock, where others may read: the node pages that a small read
+// lacks, with its page on the way at the same time. A hint only: what it reads is not kept, and
+// load_nodes finds it in the host's cache.
+static void expect_nodes(struct fs *fs, struct node *n, uint64_t off)
+{
+	const struct host_ops *ops = fs->host->ops;
+	uint64_t index = off / WARD_PAGE, position[OBJECT_ROOTS];
+	unsigned count = tree_missing(n->obj->tree, index, position);
+	uint8_t scratch[WARD_PAGE];
+	const struct iovec iov = {scratch, WARD_PAGE};
+	struct host_file *f;
+
+	if (count == 0 || !fs->params.blocking || !ops->preadv_cached ||
+	    object_host_file(fs, n->number, &f)) {
+		return;
+	}
+	(void)!ops->preadv_cached(f, &iov, 1, tree_position(index) * WARD_PAGE);
+	for (unsigned i = 1; i < count; i++) {
+		(void)!ops->preadv_cached(f, &iov, 1, position[i] * WARD_PAGE);
+	}
+	for (unsigned i = 0; i < count; i++) {
+		(void)!object_preadv(fs, f, &iov, 1, position[i] * WARD_PAGE);
+	}
+	hostcache_put(fs->hc, f);
+}
+
 // Nodes are loaded under the exclusive lock, pages read under the shared one, so that reads of one
 // file wait for the disk side by side. A shared lock becomes an exclusive one; under that they are
 // loaded, and it becomes a shared one. After a failure n is unlocked.
@@ -239,6 +265,9 @@ static int get_nodes(struct fs *fs, struct node *n, bool *exclusive, uint64_t of
 	bool load = *exclusive;
 	int err = load ? load_nodes(fs, n, off, len) : 0;
 
+	if (!load) {
+		expect_nodes(fs, n, off);
+	}
 	node_unlock(n);
 	if (err) {
 		return err;

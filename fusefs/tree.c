@@ -400,6 +400,27 @@ int tree_in_memory(const struct tree *t, uint64_t index, size_t n)
 	return 1;
 }
 
+unsigned tree_missing(const struct tree *t, uint64_t index, uint64_t ret[static OBJECT_ROOTS])
+{
+	if (!in_bounds(index, 1) || index < OBJECT_DIRECT)
+		return 0;
+	struct link l = root_link(t, root_level(index));
+	unsigned count = 0;
+
+	while (*l.node != NULL && l.level > 1)
+		l = child_link(&l, child_of(&l, index));
+	if (*l.node != NULL || seal_is_hole(l.seal))
+		return 0;
+	for (ret[count++] = l.position; l.level > 1; l.level--) {
+		unsigned i = child_of(&l, index);
+
+		l.first += i * level_pages(l.level - 1);
+		l.position += 1 + i * level_span(l.level - 1);
+		ret[count++] = l.position;
+	}
+	return count;
+}
+
 // Creates what is absent from this link down to the leaf of index.
 static int create_path(struct tree *t, struct link l, uint64_t index)
 {

@@ -54,6 +54,9 @@ int tree_get(struct tree *t, uint64_t index, struct seal *ret) WARN_UNUSED;
 int tree_get_range(struct tree *t, uint64_t index, size_t n, struct seal *out) WARN_UNUSED;
 // 1 when tree_get_range on this range would load nothing: then it may run under a shared lock.
 int tree_in_memory(const struct tree *t, uint64_t index, size_t n);
+// Host positions of the node pages that tree_get(index) would load, the uppermost first, as far as
+// can be known before they are there: 0..OBJECT_ROOTS of them. For reading ahead.
+unsigned tree_missing(const struct tree *t, uint64_t index, uint64_t ret[static OBJECT_ROOTS]);
 // Makes every node for [index, index + n) present in memory (loading or creating), so that tree_set
 // cannot fail. Holds until the next tree_seal, tree_shrink, tree_drop, tree_seek or
 // tree_load_roots. On failure the tree's contents are as before. WERR_FBIG beyond TREE_PAGES_MAX.

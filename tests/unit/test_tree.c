@@ -36,7 +36,8 @@ struct stored {
 struct store {
 	struct stored *slots[STORE_SLOTS];
 	unsigned loads;
-	unsigned load_fails_in; // 0 = never; n = the n-th load from now fails
+	uint64_t loaded[OBJECT_ROOTS]; // positions of the first loads
+	unsigned load_fails_in;        // 0 = never; n = the n-th load from now fails
 	unsigned seals;
 	unsigned seal_fails_in;
 	unsigned fresh;
@@ -66,6 +67,8 @@ static int store_load(void *arg, unsigned level, uint64_t first, uint64_t positi
 
 	if (st->load_fails_in > 0 && --st->load_fails_in == 0)
 		return WERR_IO;
+	if (st->loads < OBJECT_ROOTS)
+		st->loaded[st->loads] = position;
 	st->loads++;
 	ck_assert_uint_eq(s->level, level);
 	ck_assert_uint_eq(s->first, first);
@@ -353,6 +356,40 @@ START_TEST(test_in_memory)
 	ck_assert_int_eq(tree_get_range(tree, 400, 300, out), 0);
 	ck_assert_uint_eq(store->loads, 0);
 	ck_assert_uint_eq(tree_memory(tree), memory);
+}
+END_TEST
+
+// What is said to be missing is what is loaded then, in this order.
+START_TEST(test_missing)
+{
+	static const uint64_t at[] = {80,    207,     208,     5000,     16591,
+				      16592, 2113743, 2113744, 300000000};
+	uint64_t positions[OBJECT_ROOTS];
+	struct header h;
+
+	for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+		struct seal s = new_seal();
+
+		set(at[i], &s);
+	}
+	checkpoint(store, tree, &h);
+	for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+		struct seal got;
+
+		tree_shrink(tree);
+		for (unsigned round = 0; round < 2; round++) {
+			unsigned count = tree_missing(tree, at[i], positions);
+
+			store->loads = 0;
+			ck_assert_int_eq(tree_get(tree, at[i], &got), 0);
+			ck_assert_uint_eq(store->loads, count);
+			ck_assert_int_eq(memcmp(positions, store->loaded, count * 8), 0);
+			ck_assert_uint_eq(count == 0, round == 1);
+		}
+	}
+	ck_assert_uint_eq(tree_missing(tree, 5, positions), 0);
+	ck_assert_uint_eq(tree_missing(tree, 1ull << 33, positions), 0); // a hole
+	ck_assert_uint_eq(tree_missing(tree, TREE_PAGES_MAX, positions), 0);
 }
 END_TEST
 
@@ -728,6 +765,7 @@ int main(void)
 	tcase_add_test(tc, test_empty_nodes_vanish);
 	tcase_add_test(tc, test_drop_does_not_load);
 	tcase_add_test(tc, test_in_memory);
+	tcase_add_test(tc, test_missing);
 	tcase_add_test(tc, test_load_errors);
 	tcase_add_test(tc, test_seal_failure);
 	tcase_add_test(tc, test_fresh);
