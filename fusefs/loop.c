@@ -18,8 +18,8 @@
 #define WATCHDOG_PERIOD_NS 1000000
 // Polls without any request after which the watchdog goes to sleep.
 #define WATCHDOG_QUIET 20
-// Waits that hand over after the last one that found another request waiting.
-#define COMPANY_LASTS 16
+// Requests, served by threads that do not lead, until company is forgotten.
+#define COMPANY_LASTS 32
 // Interrupts a blocked receive(). Not used elsewhere by wardfs.
 #define WAKE_SIGNAL (SIGRTMIN + 5)
 
@@ -31,6 +31,7 @@ struct thread {
 	sem_t wake;
 	struct thread *next_idle; // guarded by loop->lock
 	uint_fast64_t run;        // loop->run while it processes its last inline request; its own
+	bool served;              // it has processed a request; its own
 	atomic_bool exited;
 };
 
@@ -50,9 +51,10 @@ struct loop {
 	atomic_uint_fast64_t run;
 	atomic_uint_fast64_t received; // written by the leader only
 	atomic_uint_fast64_t finished;
-	struct spin spin;    // the leader's
-	atomic_uint company; // waits to come that hand over although no request waits
-	bool spins;          // there is another processor for the client
+	struct spin spin;       // the leader's
+	atomic_uint company;    // while not 0, several clients are at work
+	atomic_uint companions; // threads in receive() beside the leader
+	bool spins;             // there is another processor for the client
 
 	atomic_bool stop;
 	atomic_bool ended; // the channel is at its end
@@ -208,9 +210,10 @@ static void take_lead(struct loop *l, uint_fast64_t odd)
 		promote(l);
 }
 
-// Whether somebody else may want a thread: a request waits, or did a short while ago, so that more
-// than one client is at work.
-static bool others_wait(struct loop *l)
+// A thread is going to wait, and its client with it: whether there are other clients. One whose
+// request waits now, or did a short while ago. (After a reply a request that waits says nothing:
+// the same client may have sent it.)
+static bool in_company(struct loop *l)
 {
 	if (l->p.pending == NULL)
 		return true;
@@ -218,7 +221,14 @@ static bool others_wait(struct loop *l)
 		atomic_store_explicit(&l->company, COMPANY_LASTS, memory_order_relaxed);
 		return true;
 	}
+	return atomic_load_explicit(&l->company, memory_order_relaxed) > 0;
+}
+
+// One step nearer to the end of the company. False: it has ended.
+static bool company_lasts(struct loop *l)
+{
 	unsigned left = atomic_load_explicit(&l->company, memory_order_relaxed);
+
 	if (left > 0)
 		atomic_store_explicit(&l->company, left - 1, memory_order_relaxed);
 	return left > 0;
@@ -226,36 +236,49 @@ static bool others_wait(struct loop *l)
 
 void loop_blocking(void)
 {
+	if (self == NULL || !in_company(self->loop))
+		return;
 	// The value never comes back: a request that is handed over, or was, is not mistaken for
-	// it.
-	if (self != NULL && self->run != 0 && atomic_load(&self->loop->run) == self->run &&
-	    others_wait(self->loop))
+	// it. Nobody is woken while somebody receives beside the leader.
+	if (self->run != 0 && atomic_load(&self->loop->run) == self->run &&
+	    atomic_load(&self->loop->companions) == 0)
 		take_lead(self->loop, self->run);
 }
 
-// Waits for the lead. false: the loop has ended.
-static bool await_lead(struct thread *t)
+enum turn {
+	TURN_END, // the loop has ended
+	TURN_LEAD,
+	TURN_ACCOMPANY, // receive and process one request beside the leader
+};
+
+// Waits until there is something to do. In company nobody goes to sleep here: waking costs more
+// than most requests, and whoever waits in receive() is woken by the kernel.
+static enum turn await_turn(struct thread *t)
 {
 	struct loop *l = t->loop;
+	bool stay = t->served && company_lasts(l);
 
 	pthread_mutex_lock(&l->lock);
 	bool lead = l->leaderless;
 	if (lead) {
 		l->leaderless = false;
-	} else {
+	} else if (!stay) {
 		t->next_idle = l->idle;
 		l->idle = t;
 	}
 	pthread_mutex_unlock(&l->lock);
+	if (!lead && stay && !atomic_load(&l->stop))
+		return TURN_ACCOMPANY;
 	while (!lead && !atomic_load(&l->stop))
 		lead = sem_wait(&t->wake) == 0;
-	return !atomic_load(&l->stop);
+	return atomic_load(&l->stop) ? TURN_END : TURN_LEAD;
 }
 
 static void process(struct thread *t, size_t len)
 {
 	struct loop *l = t->loop;
 
+	t->served = true;
 	l->p.process(l->p.arg, &t->self, len);
 	atomic_fetch_add(&l->finished, 1);
 }
@@ -275,6 +298,39 @@ static bool process_inline(struct thread *t, size_t len)
 	return atomic_compare_exchange_strong(&l->run, &odd, odd + 1);
 }
 
+// false: nothing was received.
+static bool receive(struct thread *t, size_t *ret_len)
+{
+	struct loop *l = t->loop;
+	int err = l->p.receive(l->p.arg, &t->self, ret_len);
+
+	if (err != 0) {
+		if (err != WERR_INTERRUPTED)
+			channel_ended(l, err);
+		return false;
+	}
+	atomic_fetch_add(&l->received, 1);
+	t->self.flags = 0;
+	return true;
+}
+
+// One request beside the leader. Whatever it is and however long it takes, nobody waits for this
+// thread.
+static void accompany(struct thread *t)
+{
+	struct loop *l = t->loop;
+	size_t len = 0;
+
+	t->run = 0;
+	atomic_fetch_add(&l->companions, 1);
+	bool got = receive(t, &len);
+	atomic_fetch_sub(&l->companions, 1);
+	if (!got)
+		return;
+	(void)l->p.classify(l->p.arg, &t->self, len);
+	process(t, len);
+}
+
 static void lead(struct thread *t)
 {
 	struct loop *l = t->loop;
@@ -284,17 +340,13 @@ static void lead(struct thread *t)
 
 		if (l->p.pending != NULL && l->spins && spin_due(&l->spin))
 			(void)spin_look(&l->spin, l->p.pending, l->p.arg);
-		int err = l->p.receive(l->p.arg, &t->self, &len);
-
-		if (err == WERR_INTERRUPTED)
+		if (!receive(t, &len))
 			continue;
-		if (err != 0) {
-			channel_ended(l, err);
-			return;
-		}
-		atomic_fetch_add(&l->received, 1);
-		t->self.flags = 0;
-		switch (l->p.classify(l->p.arg, &t->self, len)) {
+		enum loop_class class_ = l->p.classify(l->p.arg, &t->self, len);
+		// Somebody receives already: the watchdog will do if that one is busy, too.
+		if (class_ == LOOP_HAND_OVER && atomic_load(&l->companions) > 0)
+			class_ = LOOP_INLINE;
+		switch (class_) {
 		case LOOP_INLINE:
 			if (!process_inline(t, len))
 				return;
@@ -320,8 +372,12 @@ static void *thread_main(void *arg)
 	sigdelset(&set, WAKE_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &set, NULL);
 	self = t;
-	while (await_lead(t))
-		lead(t);
+	for (enum turn turn; (turn = await_turn(t)) != TURN_END;) {
+		if (turn == TURN_LEAD)
+			lead(t);
+		else
+			accompany(t);
+	}
 	self = NULL;
 	atomic_store(&t->exited, true);
 	sem_post(&t->loop->control);

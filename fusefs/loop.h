@@ -2,8 +2,9 @@
 // The session loop: leader and followers over one blocking request channel. One thread, the leader,
 // blocks in receive(); what is cheap it processes itself; before what is heavy it hands the lead to
 // the most recently idle thread, and so it does when what looked cheap says that it is going to
-// block. A watchdog takes the lead from a leader whose request runs longer than about a
-// millisecond. Knows nothing about FUSE.
+// block. While several clients are at work, threads that have become free receive beside the leader
+// instead of going to sleep. A watchdog takes the lead from a leader whose request runs longer than
+// about a millisecond. Knows nothing about FUSE.
 #ifndef WARDFS_FUSEFS_LOOP_H
 #define WARDFS_FUSEFS_LOOP_H
 
@@ -33,14 +34,14 @@ struct loop_worker {
 enum loop_class {
 	LOOP_INLINE,    // cheap: processed by the leader
 	LOOP_HAND_OVER, // heavy: another thread leads meanwhile
-	LOOP_ALONE,     // processed by the leader, and no other request is received meanwhile
+	LOOP_ALONE,     // as the first request of all, processed before any other is received
 };
 
 struct loop_params {
 	unsigned threads; // 0: processors + 2, within 2..16
 	// Blocks for one request in w->in. WERR_INTERRUPTED: nothing received, come again;
 	// WERR_NODEVICE: the channel has ended (a clean end of loop_run); other codes end loop_run
-	// with that code. Called by one thread at a time.
+	// with that code. May run in several threads at once.
 	int (*receive)(void *arg, struct loop_worker *w, size_t *ret_len);
 	// Whether a request waits to be received: called by any thread, often, must not block.
 	// NULL: nobody can say; then no thread looks before it sleeps, and loop_blocking always
