@@ -20,6 +20,18 @@ void unlink_later(struct fs *fs, uint64_t number, uint64_t incarnation)
 	pthread_mutex_unlock(&fs->dirty_lock);
 }
 
+bool unlink_is_listed(struct fs *fs, uint64_t number)
+{
+	bool listed = false;
+
+	pthread_mutex_lock(&fs->dirty_lock);
+	for (const struct unlink_entry *u = fs->unlinks; u && !listed; u = u->next) {
+		listed = u->number == number;
+	}
+	pthread_mutex_unlock(&fs->dirty_lock);
+	return listed;
+}
+
 // Host space of what was dropped, now that no durable statement refers to it. n->lock held, loaded.
 static void give_back(struct fs *fs, struct node *n, uint64_t through)
 {

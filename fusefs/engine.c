@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "crypto/rng.h"
+#include "fusefs/salvage.h"
 
 #define CACHE_MIB_DEFAULT 64u
 #define OVERLAY_MIB_DEFAULT 32u
@@ -85,36 +86,50 @@ static void hidden_attr(struct fs *fs, struct node *n, uint32_t mode)
 	n->attr.atime = n->attr.ctime = n->attr.btime = n->attr.mtime;
 }
 
-// An empty vault: root and links directory come into being in memory; the first checkpoint stores
-// them.
-int engine_make_root(struct fs *fs)
+static int make_links(struct fs *fs)
 {
 	uint64_t incarnation;
 
 	do {
 		rng_bytes(&incarnation, sizeof incarnation);
 	} while (incarnation == 0);
-	int err = node_new(fs, LINKS_NUMBER, incarnation, OBJECT_DIR, &fs->links);
-	if (err == 0) {
-		err = object_load(fs, fs->root);
+	return node_new(fs, LINKS_NUMBER, incarnation, OBJECT_DIR, &fs->links);
+}
+
+int engine_fill_root(struct fs *fs, bool self, bool links)
+{
+	int err = links && !fs->links ? make_links(fs) : 0;
+
+	if (err == 0 && self) {
+		hidden_attr(fs, fs->root, 0755);
+		err = root_entry(fs, fs->root, ".", ROOT_SELF_PLACE);
 	}
-	if (err == 0) {
+	if (err == 0 && links) {
 		err = object_load(fs, fs->links);
 	}
-	if (err) {
-		return err;
-	}
-	hidden_attr(fs, fs->root, 0755);
-	hidden_attr(fs, fs->links, 0);
-	err = root_entry(fs, fs->root, ".", ROOT_SELF_PLACE);
-	if (err == 0) {
+	if (err == 0 && links) {
+		uint64_t flags = fs->links->attr.flags;
+
+		hidden_attr(fs, fs->links, 0);
+		fs->links->attr.flags = flags;
 		err = root_entry(fs, fs->links, "..", ROOT_LINKS_PLACE);
 	}
-	if (err == 0) {
+	if (err == 0 && links) {
 		node_set_home(fs, fs->links, fs->root, ROOT_LINKS_PLACE);
+	}
+	if (err == 0) {
 		node_dirty(fs, fs->root, DIRTY_CONTENT | DIRTY_ATTR);
 	}
 	return err;
+}
+
+// An empty vault: root and links directory come into being in memory; the first checkpoint stores
+// them.
+int engine_make_root(struct fs *fs)
+{
+	int err = object_load(fs, fs->root);
+
+	return err ? err : engine_fill_root(fs, true, true);
 }
 
 // The root's own entry and that of the links directory: both must be there, nowhere else.
@@ -134,6 +149,9 @@ int engine_load_root(struct fs *fs)
 			  self.incarnation != fs->root->incarnation || links.kind != ENTRY_HOME ||
 			  links.number != LINKS_NUMBER || links.type != OBJECT_DIR))) {
 		err = fs_refuse(fs, FS_ROOT, WERR_DAMAGED, "its own entries are missing");
+		if (fs->params.salvage) {
+			return salvage_root(fs);
+		}
 	}
 	if (err) {
 		return err;
@@ -200,6 +218,14 @@ static int check_unborn(struct fs *fs)
 	return err == WERR_NOMEM || err == WERR_IO ? err : 0;
 }
 
+// What was read around is put right before anything is stored.
+static int repair(struct fs *fs)
+{
+	const struct salvage *s = fs->params.salvage;
+
+	return s && s->repair ? s->repair(fs, s->arg) : 0;
+}
+
 // The last mount ended cleanly: the journal has nothing to say, and a missing one is made again.
 static int open_clean(struct fs *fs)
 {
@@ -226,7 +252,8 @@ static int open_clean(struct fs *fs)
 	}
 	// A clean end wrote exactly this generation, and the next mount made the header dirty
 	// before it wrote anything.
-	if (err == 0 && !empty && fs->root->base != v->h->root_generation) {
+	bool lost = fs->params.salvage && fs->root->base == 0;
+	if (err == 0 && !empty && !lost && fs->root->base != v->h->root_generation) {
 		err = fs_refuse(fs, FS_ROOT, WERR_ROLLBACK,
 				"newer than the clean vault header: the header was rolled back");
 	}
@@ -244,6 +271,9 @@ static int open_clean(struct fs *fs)
 	}
 	if (err == 0 && fs->root->epoch < v->h->epoch) {
 		node_dirty(fs, fs->root, DIRTY_CONTENT); // its old keys are no proof any more
+	}
+	if (err == 0) {
+		err = repair(fs);
 	}
 	return err == 0 && empty ? checkpoint_run(fs) : err;
 }
@@ -286,6 +316,9 @@ static int open_dirty(struct fs *fs)
 		return err;
 	}
 	err = image_map_place(fs);
+	if (err == 0) {
+		err = repair(fs);
+	}
 	if (err == 0) {
 		err = checkpoint_run(fs);
 	}

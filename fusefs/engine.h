@@ -114,6 +114,8 @@ struct object {
 	uint64_t drop_from,
 		drop_to; // pages dropped whose host space is not yet given back (from == to: none)
 	uint64_t drop_sequence;       // record of the last such drop
+	unsigned bad_level;           // the node page that was loaded last, or failed to: its level
+	uint64_t bad_first;           // and the first page that it covers
 	struct replay_object *replay; // candidates, during replay only
 };
 
@@ -414,12 +416,17 @@ bool checkpoint_pending(struct fs *fs);
 int checkpoint_last(struct fs *fs) WARN_UNUSED;
 void checkpoint_discard(struct fs *fs);
 void unlink_later(struct fs *fs, uint64_t number, uint64_t incarnation);
+// Whether the next checkpoint removes this host file.
+bool unlink_is_listed(struct fs *fs, uint64_t number);
 
 // --- engine.c ---
 // Loads the root, checks its own entries, makes the node of the links directory.
 int engine_load_root(struct fs *fs) WARN_UNUSED;
 // The root and links directories of an empty vault, in memory.
 int engine_make_root(struct fs *fs) WARN_UNUSED;
+// The root's own entries with new attributes, where it has lost them; the links directory is made
+// unless fs->links is there already.
+int engine_fill_root(struct fs *fs, bool self, bool links) WARN_UNUSED;
 
 // --- replay.c ---
 // needs_mount: a journal without any record was cut, and is refused.

@@ -44,6 +44,7 @@ struct fs_params {
 	// must be quick. NULL: nobody wants to know.
 	void (*blocking)(void *arg);
 	void *blocking_arg;
+	struct salvage *salvage; // check and repair (salvage.h): damage is read around; else NULL
 };
 
 // Opens the engine on an open vault (kept, not owned; must outlive fs): raises the mount number

@@ -9,6 +9,7 @@
 #include "crypto/cursor.h"
 #include "crypto/secret.h"
 #include "crypto/xattr_codec.h"
+#include "fusefs/salvage.h"
 
 uint64_t pages_of(uint64_t size)
 {
@@ -113,7 +114,8 @@ static int take_over(struct fs *fs, const struct node *n, struct host_file **ret
 
 	if (err == 0) {
 		err = host_pread(*ret, prefix, sizeof prefix, 0, NULL);
-		if (err == 0 && is_own_leftover(n, prefix)) {
+		// A repair gives nothing up: what it replaces is moved aside.
+		if (err == 0 && !fs->params.salvage && is_own_leftover(n, prefix)) {
 			err = fs->host->ops->truncate(*ret, 0);
 			if (err) {
 				hostcache_put(fs->hc, *ret);
@@ -201,6 +203,9 @@ static int load_node_page(void *arg, unsigned level, uint64_t first, uint64_t po
 {
 	struct tree_source *src = arg;
 	uint8_t *page = (uint8_t *)out;
+
+	src->n->obj->bad_level = level; // should it fail: who reads around it has to know where
+	src->n->obj->bad_first = first;
 	int err = object_read_raw(src->fs, src->n->number, position, 1, page);
 
 	if (err) {
@@ -393,6 +398,9 @@ static int load_table(struct fs *fs, struct node *n, uint64_t pages)
 				err = fs_refuse(fs, n->number, err, "directory page");
 			}
 		}
+		if (salvage_wanted(fs, err)) {
+			err = salvage_table(fs, n, i, run);
+		}
 		i += run;
 	}
 	secret_wipe(buf, 64 * WARD_PAGE);
@@ -414,6 +422,11 @@ static int load_body(struct fs *fs, struct node *n, const struct object_header *
 	memcpy(o->name, h->name, h->name_len);
 	o->on_host = o->keys_logged = true;
 	int err = load_xattrs(fs, n, h);
+	if (salvage_wanted(fs, err)) {
+		o->xattrs_len = 0;
+		o->xattr_paged = false;
+		err = n->type == OBJECT_DIR ? salvage_note(fs->params.salvage, n->number) : 0;
+	}
 	if (err) {
 		return err;
 	}
@@ -523,7 +536,8 @@ int object_load(struct fs *fs, struct node *n)
 	if (err) {
 		object_free(fs, n->obj);
 		n->obj = NULL;
-		return err;
+		bool lost = n->type == OBJECT_DIR && n->base && salvage_wanted(fs, err);
+		return lost ? salvage_lost(fs, n) : err;
 	}
 	n->used = true;
 	object_loaded(fs, n);

@@ -10,6 +10,7 @@
 
 #include "crypto/secret.h"
 #include "crypto/xattr_codec.h"
+#include "fusefs/salvage.h"
 
 // --- the nodes that the log touches -----------------------------------------------------------
 
@@ -18,6 +19,7 @@ struct touched {
 	bool home_known;
 	bool attr_known; // the log said its attributes
 	bool unnamed;    // its entry went away
+	bool lost;       // salvage: where it stands cannot be found out, it is left alone
 };
 
 struct payload {
@@ -89,16 +91,19 @@ static int load_existing(struct replay *rp, struct node *n)
 	bool probe = n->base == 0;
 	uint64_t refusals = atomic_load(&fs->refusals);
 	void (*log)(void *, int, const char *) = fs->params.log;
+	struct salvage *salvage = fs->params.salvage;
 	if (probe) {
 		if (!host_file_exists(fs, n->number)) {
 			return object_load(fs, n);
 		}
 		fs->params.log = NULL;
+		fs->params.salvage = NULL; // what does not open is a leftover, no damage
 		n->base = 1;
 	}
 	int err = object_load(fs, n);
 	if (probe) {
 		fs->params.log = log;
+		fs->params.salvage = salvage;
 		atomic_store(&fs->refusals, refusals);
 	}
 	// What the log knows without a checkpoint can only have been stored by the last one, the
@@ -106,6 +111,11 @@ static int load_existing(struct replay *rp, struct node *n)
 	// that a crash took back.
 	if (err == 0 && (probe ? n->base == rp->generation : n->base <= rp->generation)) {
 		return 0;
+	}
+	if (!probe && err == 0 && salvage && n->type == OBJECT_DIR) {
+		object_free(fs, n->obj); // an earlier repair was cut short
+		n->obj = NULL;
+		return salvage_lost(fs, n);
 	}
 	if (!probe) {
 		return err ? err
@@ -297,7 +307,7 @@ static int content_node(struct replay *rp, const struct objref *ref, struct node
 		return err;
 	}
 	err = replay_load(rp, n);
-	if (err == WERR_NOMEM || err == WERR_IO) {
+	if (err == WERR_NOMEM || (err == WERR_IO && !salvage_wanted(rp->fs, err))) {
 		return err;
 	}
 	if (err) {
@@ -495,6 +505,10 @@ static int find_home(struct replay *rp, struct touched *t)
 	table_place place;
 	struct entry e;
 
+	if (parent.number == 0 && rp->fs->params.salvage) {
+		t->lost = t->home_known = true;
+		return 0;
+	}
 	if (parent.number == 0) {
 		return fs_refuse(rp->fs, n->number, WERR_DAMAGED, "its directory is not known");
 	}
@@ -504,7 +518,10 @@ static int find_home(struct replay *rp, struct touched *t)
 		err = table_find_number(p->n->obj->table, n->number, &place, &e);
 	}
 	if (err == WERR_NOTFOUND || (err == 0 && e.incarnation != n->incarnation)) {
-		t->unnamed = t->home_known = true;
+		// Where a part of the table is lost, that it has no entry proves nothing.
+		t->lost = rp->fs->params.salvage != NULL;
+		t->unnamed = !t->lost;
+		t->home_known = true;
 		return 0;
 	}
 	if (err == 0) {
@@ -564,13 +581,17 @@ static int finish_node(struct replay *rp, struct touched *t)
 	if (n == fs->root) {
 		return finish_loaded(fs, n);
 	}
+	if (t->lost) {
+		return 0;
+	}
 	if (t->unnamed || !n->home) {
 		node_make_orphan(fs, n); // its host file goes when the node does
 		n->generation = n->generation ? n->generation : 1;
 		return 0;
 	}
 	err = replay_load(rp, n);
-	if (err && n->type != OBJECT_DIR && err != WERR_NOMEM && err != WERR_IO) {
+	if (err && n->type != OBJECT_DIR && err != WERR_NOMEM &&
+	    (err != WERR_IO || salvage_wanted(fs, err))) {
 		node_dirty(
 			fs, n,
 			DIRTY_ATTR); // damaged: its name and attributes stand, reading it says so

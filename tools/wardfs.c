@@ -27,6 +27,8 @@ static const struct verb {
 	{"umount", "wardfs umount", verb_umount, "[-l] MNT",
 	 "unmount, and wait until everything is written"},
 	{"passwd", "wardfs passwd", verb_passwd, "[OPTION...] DIR", "change the passphrase"},
+	{"check", "wardfs check", verb_check, "[--json] [OPTION...] DIR",
+	 "verify a vault, and repair it"},
 	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
 	{"version", "wardfs version", verb_version, "",
 	 "versions of program, format and libraries"},

@@ -6,11 +6,15 @@
 
 #include "crypto/rng.h"
 #include "crypto/secret.h"
+#include "fusefs/check.h"
 #include "fusefs/journal.h"
+#include "fusefs/salvage.h"
 #include "fusefs/vault.h"
 #include "tests/crash/simhost.h"
 #include "tests/model/prng.h"
 #include "tests/model/trace.h"
+
+#define LOOK_EVERY 5u // times that it is opened it is checked before
 
 struct world {
 	struct simhost *disk;
@@ -20,6 +24,7 @@ struct world {
 	int64_t clock_s;
 	uint32_t clock_ns;
 	struct secret passphrase;
+	unsigned opens;
 	int cut_kind;       // -1: random
 	uint64_t fail_from; // flush that fails; UINT64_MAX: none
 	int failed;
@@ -97,12 +102,49 @@ void world_free(struct world *w)
 	free(w);
 }
 
+static void report_finding(void *arg, const struct check_finding *f)
+{
+	(void)arg;
+	trace_op("check: %s, object %016lx, %s, pages %lu+%lu, %lu/%lu", check_word(f->kind),
+		 f->number, f->path ? f->path : f->host, f->first, f->count, f->found, f->wanted);
+}
+
+// What check says of the vault as it stands, clean or not: nothing, whatever happened to it before.
+// On a disk of its own, and without a trace in the order of random numbers.
+static void look(struct world *w)
+{
+	struct prng before = w->rng;
+	struct simhost *disk = simhost_clone_after_kill(w->disk);
+	struct salvage salvage = {0};
+	struct fs_params params = {
+		.manual = 1, .cache_mib = 1, .salvage = &salvage, .log = note, .log_arg = w};
+	const struct check_params check = {.threads = 1, .found = report_finding};
+	struct check_totals t;
+	struct vault *v;
+	struct fs *fs;
+	int err = vault_open(simhost_open(disk), &w->passphrase, 1, &v);
+
+	TRACE_CHECK(!err, "opening for a check: %d (%s)", err, werr_text(err));
+	err = fs_open(v, &params, &fs);
+	TRACE_CHECK(!err, "the engine for a check: %d (%s)", err, werr_text(err));
+	err = fs_check(fs, &check, &t);
+	TRACE_CHECK(!err, "check: %d (%s)", err, werr_text(err));
+	TRACE_CHECK(t.damages + t.tampered == 0, "check: %lu findings", t.damages + t.tampered);
+	(void)!fs_close(fs);
+	vault_close(v);
+	free(salvage.dirs);
+	simhost_free(disk);
+	w->rng = before;
+}
+
 int world_open(struct world *w)
 {
 	struct fs_params params = {
 		.manual = 1, .cache_mib = 1, .now = now, .now_arg = w, .log = note, .log_arg = w};
-	int err = vault_open(simhost_open(w->disk), &w->passphrase, 0, &w->vault);
 
+	if (++w->opens % LOOK_EVERY == 0)
+		look(w);
+	int err = vault_open(simhost_open(w->disk), &w->passphrase, 0, &w->vault);
 	if (err) {
 		w->vault = NULL;
 		return err;
