@@ -9,6 +9,8 @@
 #include <syslog.h>
 #include <time.h>
 
+#include "fusefs/planted.h"
+
 #define CHECKPOINT_MS_DEFAULT 5000u
 #define SPACE_MARGIN (32ull << 20)
 #define SPACE_AGE_MS 1000u
@@ -59,16 +61,18 @@ static int flush_placed(struct fs *fs, struct node *n)
 		pthread_rwlock_unlock(&n->lock);
 		return 0;
 	}
-	o->guard = end > o->guard ? end : o->guard;
+	if (!WARD_PLANTED(WRITE_IN_COMMIT)) {
+		o->guard = end > o->guard ? end : o->guard;
+	}
 	pthread_rwlock_unlock(&n->lock);
 
-	int err = object_datasync(fs, n);
+	int err = WARD_PLANTED(RECORD_BEFORE_PAGES) ? 0 : object_datasync(fs, n);
 
 	pthread_rwlock_wrlock(&n->lock);
 	// host_written stays: a checkpoint that runs meanwhile must not take this flush for
 	// granted. A lower guard says that one has ended: what was written since is not covered.
 	if (n->obj && err == 0 && n->obj->flushed_to < end && n->obj->placed_end >= end &&
-	    n->obj->guard >= end) {
+	    (n->obj->guard >= end || WARD_PLANTED(WRITE_IN_COMMIT))) {
 		n->obj->flushed_to = end;
 	}
 	pthread_rwlock_unlock(&n->lock);
@@ -443,11 +447,11 @@ int fs_admit(struct fs *fs, uint64_t growth)
 		// descriptors.
 		hostcache_count(fs->hc, &open, &unflushed);
 		bool full = used > capacity / 8 * 3 || images > images_max ||
-			    dirty > capacity / 4 || unflushed > ENGINE_DESCRIPTORS * 3 / 4;
+			    dirty > capacity / 4 || unflushed > fs->params.descriptors * 3 / 4;
 
 		if (!full && overlay <= overlay_max) {
 			if (images > images_max / 2 || dirty > capacity / 8 ||
-			    unflushed > ENGINE_DESCRIPTORS / 2) {
+			    unflushed > fs->params.descriptors / 2) {
 				want_checkpoint(fs);
 			} else if (overlay > overlay_max / 2 && !fs->params.manual) {
 				want_spill(fs);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fusefs/planted.h"
+
 void unlink_later(struct fs *fs, uint64_t number, uint64_t incarnation)
 {
 	struct unlink_entry *u = malloc(sizeof *u);
@@ -49,6 +51,9 @@ static void give_back(struct fs *fs, struct node *n, uint64_t through)
 	uint64_t end = pages_of(n->attr.size), from = o->drop_from,
 		 to = o->drop_to < end ? o->drop_to : end;
 	int err = 0;
+	for (uint64_t i = from; WARD_PLANTED(LATE_PUNCH) && i < to; i++) {
+		err = fs->host->ops->punch(f, tree_position(i) * WARD_PAGE, WARD_PAGE);
+	}
 	while (err == 0 && from < to) { // holes inside the file
 		uint64_t hole, data;
 

@@ -5,9 +5,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "crypto/rng.h"
 #include "crypto/secret.h"
+#include "fusefs/planted.h"
 
 static const uint8_t *next_nonce(struct checkpoint *c)
 {
@@ -332,6 +334,13 @@ int cut_make(struct fs *fs, struct checkpoint *c)
 	c->generation = (uint64_t)fs->mount << 40 | c->k;
 	for (size_t i = 0; err == 0 && i < c->parts_len; i++) {
 		err = cut_part(fs, c, &c->parts[i]);
+		if (WARD_PLANTED(HALF_RENAME)) {
+			const struct timespec meanwhile = {.tv_nsec = 300000};
+
+			pthread_rwlock_unlock(&fs->cut);
+			(void)nanosleep(&meanwhile, NULL);
+			pthread_rwlock_wrlock(&fs->cut);
+		}
 	}
 	journal_mark(fs->j, &c->mark);
 	atomic_store(&fs->image_count, 0);

@@ -9,9 +9,11 @@
 
 #include "crypto/rng.h"
 #include "fusefs/salvage.h"
+#include "fusefs/planted.h"
 
 #define CACHE_MIB_DEFAULT 64u
 #define OVERLAY_MIB_DEFAULT 32u
+#define DESCRIPTORS_DEFAULT 512u
 
 static int init_locks(struct fs *fs)
 {
@@ -303,7 +305,9 @@ static int open_dirty(struct fs *fs)
 	// The record MOUNT was durable before the header said dirty, but not before an earlier
 	// replay's own journal was started.
 	bool needs_mount = !again || mount == from;
-	if (!v->readonly) {
+	if (!v->readonly && WARD_PLANTED(REPLAY_ONCE)) {
+		err = write_state(fs, VAULT_DIRTY, 0);
+	} else if (!v->readonly) {
 		err = write_state(fs, VAULT_REPLAYING, from);
 	}
 	if (err) {
@@ -344,6 +348,7 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	fs->params.readonly |= v->readonly;
 	fs->params.cache_mib = params->cache_mib ? params->cache_mib : CACHE_MIB_DEFAULT;
 	fs->params.overlay_mib = params->overlay_mib ? params->overlay_mib : OVERLAY_MIB_DEFAULT;
+	fs->params.descriptors = params->descriptors ? params->descriptors : DESCRIPTORS_DEFAULT;
 	fs->fsync_tail = &fs->fsync_head;
 	fs->flush_tail = &fs->flush_head;
 	atomic_store(&fs->k, 1);
@@ -360,7 +365,7 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	fs->mount = v->h->mount + (v->readonly ? 0 : 1);
 	err = node_table_init(fs);
 	if (err == 0) {
-		err = hostcache_new(fs->host, ENGINE_DESCRIPTORS, &fs->hc);
+		err = hostcache_new(fs->host, fs->params.descriptors, &fs->hc);
 	}
 	if (err == 0) {
 		err = new_root_node(fs);

@@ -42,7 +42,6 @@
 #define DEFER_PAGES 16u // new files up to so many pages wait in memory for the write-out
 #define NO_PAGE UINT64_MAX
 #define POSITION_XATTR 210u
-#define ENGINE_DESCRIPTORS 512u // host files held open
 
 // A sealed page in memory.
 struct obuf {

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fusefs/planted.h"
+
 // One COPY_FILE_RANGE copies at most this much: the caller comes again, and can be interrupted in
 // between.
 #define COPY_BYTES_MAX (16u << 20)
@@ -60,6 +62,8 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
 	s->parked++;
 	pthread_mutex_unlock(&s->lock);
 	fs_fsync(s->fs, ino, datasync, fsync_done, req);
+	if (WARD_PLANTED(FSYNC_WAITS))
+		fuse_wait_parked(s);
 }
 
 void fuse_wait_parked(struct fuse_server *s)

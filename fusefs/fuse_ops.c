@@ -12,6 +12,7 @@
 #include "crypto/object_header.h"
 #include "crypto/xattr_codec.h"
 #include "fusefs/acl.h"
+#include "fusefs/planted.h"
 
 #define BLOCK_BYTES 4096
 #define BLOCK_SECTORS 8
@@ -420,6 +421,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	// Not the defaults of libfuse: ATOMIC_O_TRUNC is lost without an OPEN, AUTO_INVAL_DATA
 	// drops the cache.
 	conn->want = wanted & conn->capable;
+	if (WARD_PLANTED(LOST_O_TRUNC))
+		conn->want |= FUSE_CAP_ATOMIC_O_TRUNC;
 	conn->max_write = LOOP_PAYLOAD_BYTES;
 	if (conn->max_readahead > LOOP_PAYLOAD_BYTES)
 		conn->max_readahead = LOOP_PAYLOAD_BYTES;

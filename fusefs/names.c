@@ -11,6 +11,7 @@
 #include "crypto/rng.h"
 #include "crypto/secret.h"
 #include "crypto/xattr_codec.h"
+#include "fusefs/planted.h"
 
 int dir_get(struct fs *fs, uint64_t ino, struct node **ret)
 {
@@ -95,6 +96,10 @@ static int linked_node(struct fs *fs, uint64_t number, uint64_t incarnation, boo
 	if (err == 0 &&
 	    (home.kind != ENTRY_HOME || home.number != number || home.incarnation != incarnation)) {
 		err = WERR_NOTFOUND;
+	}
+	if (err == 0 && WARD_PLANTED(LINK_UNBOUND) && home.generation) {
+		home.generation = 1;
+		home.epoch = 0;
 	}
 	if (err == 0) {
 		err = node_from_entry(fs, &home, links, place, look, ret);
@@ -413,6 +418,9 @@ int node_unname(struct fs *fs, struct record *r, struct node *n, bool link)
 	bool last = n->attr.nlink == 0;
 	if (last) {
 		node_make_orphan(fs, n);
+	}
+	if (last && WARD_PLANTED(ORPHAN_EARLY)) {
+		unlink_later(fs, n->number, n->incarnation);
 	}
 	node_dirty(fs, n, DIRTY_ATTR);
 	if (!last) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "crypto/secret.h"
+#include "fusefs/planted.h"
 
 static size_t bucket_of(const struct fs *fs, uint64_t number)
 {
@@ -259,7 +260,7 @@ void node_put(struct fs *fs, struct node *n)
 	while (n) {
 		pthread_mutex_lock(&fs->nodes_lock);
 		if (n->refs == 1 && atomic_load(&n->orphan) && !n->unlink_listed &&
-		    has_host_file(n)) {
+		    has_host_file(n) && !WARD_PLANTED(ORPHAN_NEVER)) {
 			// Listed before it leaves the table: at every moment a checkpoint finds it
 			// in one of the two.
 			n->unlink_listed = true;
@@ -307,6 +308,9 @@ void node_forget(struct fs *fs, struct node *n, uint64_t count)
 
 void node_set_home(struct fs *fs, struct node *n, struct node *home, table_place place)
 {
+	if (WARD_PLANTED(OLD_PARENT) && home && n->home && !fs->replaying) {
+		return;
+	}
 	if (home) {
 		node_ref(fs, home);
 	}
@@ -333,7 +337,7 @@ void node_free_orphans(struct fs *fs)
 			if (!atomic_load(&n->orphan)) {
 				continue;
 			}
-			if (has_host_file(n)) {
+			if (has_host_file(n) && !WARD_PLANTED(ORPHAN_NEVER)) {
 				unlink_later(fs, n->number, n->incarnation);
 			}
 			n->base = n->generation = 0; // once

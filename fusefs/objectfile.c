@@ -4,7 +4,10 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
+
+#include "fusefs/planted.h"
 
 // One handle. `opening`: the file is being opened by the thread that made the entry; others wait
 // for it. `detached`: no longer found by hostcache_get (replaced by a writable one, or dropped),
@@ -99,9 +102,15 @@ static void idle_add(struct hostcache *c, struct entry *e)
 	c->newest = e;
 }
 
+// May be closed as soon as nobody borrows it.
+static bool evictable(const struct entry *e)
+{
+	return !e->dirty || WARD_PLANTED(EVICTED_ERROR);
+}
+
 static void take(struct hostcache *c, struct entry *e)
 {
-	if (!e->refs++ && !e->dirty)
+	if (!e->refs++ && evictable(e))
 		idle_remove(c, e);
 }
 
@@ -255,7 +264,7 @@ void hostcache_put(struct hostcache *c, struct host_file *f)
 		if (e->detached) {
 			unhash(c, e);
 			closed = e;
-		} else if (!e->dirty) {
+		} else if (evictable(e)) {
 			idle_add(c, e);
 			closed = evict(c, c->capacity);
 		}
@@ -342,7 +351,7 @@ void hostcache_drop(struct hostcache *c, uint64_t number)
 	pthread_mutex_lock(&c->lock);
 	while ((e = find_any(c, number))) {
 		if (!e->opening && !e->refs) {
-			if (!e->dirty)
+			if (evictable(e))
 				idle_remove(c, e);
 			unhash(c, e);
 			pthread_mutex_unlock(&c->lock);

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "fusefs/planted.h"
+
 #define COOKIE_DOT 1u
 #define COOKIE_DOTDOT 2u
 #define COOKIE_FIRST 3u
@@ -66,6 +68,18 @@ static int next_entry(struct fs *fs, struct node *dir, table_place *from, bool p
 	return err;
 }
 
+// A planted bug: cookies that count the entries.
+static table_place nth_place(struct node *dir, uint64_t n)
+{
+	table_place from = 0, place;
+	struct entry e;
+
+	for (; n && table_next(dir->obj->table, from, &place, &e) == 0; n--) {
+		from = place + 1;
+	}
+	return from;
+}
+
 int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent_fn fn, void *arg)
 {
 	struct node *dir;
@@ -78,6 +92,10 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent
 	}
 	err = emit_dots(fs, dir, cookie, fn, arg, &stop);
 	table_place from = cookie >= COOKIE_FIRST ? cookie - COOKIE_FIRST + 1 : 0;
+	uint64_t count = from;
+	if (WARD_PLANTED(COUNTING_COOKIE)) {
+		from = nth_place(dir, count);
+	}
 	while (err == 0 && !stop) {
 		struct fs_dirent d = {.name = name};
 		struct node *n;
@@ -103,6 +121,9 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent
 			pthread_rwlock_rdlock(&n->lock);
 			fs_fill_stat(n, &d.stat);
 			pthread_rwlock_unlock(&n->lock);
+		}
+		if (WARD_PLANTED(COUNTING_COOKIE)) {
+			d.cookie = COOKIE_FIRST + count++;
 		}
 		stop = fn(arg, &d);
 		if (n) {

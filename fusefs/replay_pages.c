@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "crypto/secret.h"
+#include "fusefs/planted.h"
 
 struct candidate {
 	struct candidate *next;
@@ -48,6 +49,9 @@ void replay_object_free(struct replay_object *ro)
 
 static int candidate_add(struct candidate *c, const uint8_t *seal)
 {
+	if (WARD_PLANTED(TWO_CANDIDATES) && c->len == 2) {
+		c->len = 1; // the checkpointed one, and the latest
+	}
 	if (c->len == c->cap) {
 		size_t cap = c->cap ? c->cap * 2 : 2;
 		struct seal *seals = realloc(c->seals, cap * sizeof *seals);

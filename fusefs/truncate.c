@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "crypto/secret.h"
+#include "fusefs/planted.h"
 
 // Records that the pages [from, to) are holes from now on. Appended at once: a record is an
 // assignment and may be early.
@@ -97,6 +98,9 @@ static int drop_pages(struct fs *fs, struct node *n, uint64_t from, uint64_t to,
 							   : 0;
 		if (to == NO_PAGE && o->placed_end > from) {
 			o->placed_end = from > o->guard ? from : o->guard;
+		}
+		if (WARD_PLANTED(WRITE_AFTER_TRUNCATE) && to == NO_PAGE && o->guard > from) {
+			o->guard = o->placed_end = o->unlogged_from = o->flushed_to = from;
 		}
 	}
 	return err;
@@ -200,7 +204,7 @@ int data_truncate(struct fs *fs, struct node *n, uint64_t size)
 	} else if (size < old) {
 		// The bytes behind the end are zero, always: a later extension shows zeros without
 		// touching the page.
-		if (size % WARD_PAGE) {
+		if (size % WARD_PAGE && !WARD_PLANTED(OLD_TAIL)) {
 			err = zero_part(fs, n, size / WARD_PAGE, (size_t)(size % WARD_PAGE),
 					WARD_PAGE - (size_t)(size % WARD_PAGE));
 		}

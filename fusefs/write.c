@@ -7,6 +7,7 @@
 
 #include "crypto/rng.h"
 #include "crypto/secret.h"
+#include "fusefs/planted.h"
 
 #define CHUNK_PAGES 256u
 
@@ -334,7 +335,13 @@ int fs_write(struct fs *fs, uint64_t ino, uint64_t off, const void *buf, size_t 
 	if (!n) {
 		return WERR_STALE;
 	}
+	if (WARD_PLANTED(WRITE_PARKED)) {
+		pthread_rwlock_rdlock(&fs->cut); // while it waits for a checkpoint
+	}
 	int err = n->type == OBJECT_FILE ? fs_admit(fs, len) : WERR_INVALID;
+	if (WARD_PLANTED(WRITE_PARKED)) {
+		pthread_rwlock_unlock(&fs->cut);
+	}
 	if (err == 0) {
 		pthread_rwlock_rdlock(&fs->cut);
 		err = node_lock_write(fs, n);

@@ -21,6 +21,7 @@ struct simfile {
 	char top_name[64];
 	uint64_t number; // of an object; 0: none
 	int junk;
+	uint64_t writeback_errors; // so far
 	uint64_t size;
 	uint64_t allocated; // blocks
 	uint64_t clock;     // of changes

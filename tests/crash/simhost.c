@@ -20,6 +20,7 @@ struct handle {
 	struct host_file base;
 	struct simfile *file;
 	int writable;
+	uint64_t heard; // of the file's write-back errors
 };
 
 static struct simhost *sim_of(const struct host *h)
@@ -126,6 +127,7 @@ static struct handle *handle_new(struct host *h, struct simfile *f, unsigned fla
 	n->base.host = h;
 	n->file = f;
 	n->writable = (flags & HOST_RDWR) != 0;
+	n->heard = f->writeback_errors;
 	f->refs++;
 	f->live++;
 	sim_of(h)->handles++;
@@ -252,7 +254,12 @@ static int sim_pwritev(struct host_file *f, const struct iovec *iov, int iovcnt,
 static int sim_datasync(struct host_file *f)
 {
 	struct call c = call_begin(sim_of(f->host), SIM_DATASYNC);
+	struct handle *n = handle_of(f);
 
+	if (!c.error && n->heard != n->file->writeback_errors) {
+		n->heard = n->file->writeback_errors;
+		c.error = WERR_IO;
+	}
 	if (!c.error)
 		simfile_sync(handle_of(f)->file);
 	else if (!c.s->off)
@@ -652,6 +659,21 @@ void simhost_no_punch(struct simhost *s)
 {
 	pthread_mutex_lock(&s->lock);
 	s->no_punch = 1;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void simhost_fail_writeback(struct simhost *s, uint64_t number)
+{
+	char text[NAME_BYTES];
+
+	object_name(number, text);
+	pthread_mutex_lock(&s->lock);
+	struct simdir *d = s->folders[host_folder(number)];
+	struct simfile *f = d ? simdir_find(d, text) : NULL;
+	if (f) {
+		simfile_sync_failed(f);
+		f->writeback_errors++;
+	}
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -98,6 +98,10 @@ void simhost_on_call(struct simhost *s, simhost_hook hook, void *arg);
 void simhost_set_space(struct simhost *s, uint64_t bytes);
 // punch answers WERR_NOTSUP from now on.
 void simhost_no_punch(struct simhost *s);
+// The host writes a file's unflushed blocks back by itself and fails: they are lost as after a
+// failed datasync, and the next datasync of each handle that is open *now* says WERR_IO. One that
+// is opened later never hears of it.
+void simhost_fail_writeback(struct simhost *s, uint64_t number);
 // Puts something under an object's name that no open will accept (WERR_DAMAGED), durably.
 void simhost_junk_object(struct simhost *s, uint64_t number);
 

@@ -31,6 +31,7 @@ step static-analyzer 600 full tests/steps/static_analyzer.sh
 step meson 900 quick tests/steps/meson_test.sh normal
 step meson-asan 900 full tests/steps/meson_test.sh asan
 step meson-tsan 900 full tests/steps/meson_test.sh tsan
+step planted 600 full tests/steps/planted.sh
 step fuzz 400 full tests/steps/fuzz.sh
 step cli 400 full tests/cli/run
 step interop 300 full tests/interop/run
