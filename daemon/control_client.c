@@ -317,3 +317,20 @@ int control_status(json_t **ret)
 	*ret = all;
 	return 0;
 }
+
+int control_state(struct control_client *c, json_t **ret)
+{
+	json_t *mounts = ask_status(c), *mount;
+	int err = WERR_NOTFOUND;
+	size_t i;
+
+	json_array_foreach(mounts, i, mount)
+	{
+		if (err && json_equal(json_object_get(mount, "mountpoint"), c->mount)) {
+			*ret = json_incref(mount);
+			err = 0;
+		}
+	}
+	json_decref(mounts);
+	return err;
+}

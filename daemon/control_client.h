@@ -43,6 +43,9 @@ const char *control_detail_of(const struct control_client *c);
 // interface description, in an array.
 int control_status(json_t **ret) WARN_UNUSED;
 
+// The same for the mount that the connection was made for: one Mount object. WERR_NOTFOUND.
+int control_state(struct control_client *c, json_t **ret) WARN_UNUSED;
+
 // Waits until the other side has closed the connection.
 void control_wait_closed(struct control_client *c);
 

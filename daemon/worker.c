@@ -237,6 +237,7 @@ static void on_ready(void *arg)
 		.device = w->device,
 		.readonly = w->params->opts.readonly,
 		.fs = w->fs,
+		.server = w->server,
 		.stop = stop_asked,
 		.arg = w,
 	};

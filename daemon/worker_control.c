@@ -49,6 +49,11 @@ struct control_server *worker_control_server(struct worker_control *w)
 	return w->server;
 }
 
+struct fuse_server *worker_control_fuse(struct worker_control *w)
+{
+	return w->about.server;
+}
+
 // ---- state ----
 
 static json_t *counters(struct fs *fs)
@@ -80,6 +85,7 @@ static json_t *describe(struct worker_control *w)
 		json_t *more = counters(fs);
 
 		json_object_update(j, more);
+		json_object_set_new(j, "frozen", json_boolean(fs_frozen(fs)));
 		json_decref(more);
 		worker_control_done(w);
 	}
@@ -141,6 +147,8 @@ static const struct control_method worker_methods[] = {
 	{"Wait", wait_method, CONTROL_MORE},
 	{"Checkpoint", checkpoint_method, 0},
 	{"Stop", stop_method, 0},
+	{"Freeze", worker_freeze, 0},
+	{"Thaw", worker_thaw, 0},
 };
 
 // ---- life ----

@@ -7,6 +7,7 @@
 #include "daemon/control.h"
 #include "daemon/mountpoint.h"
 #include "fusefs/fs.h"
+#include "fusefs/fuse_server.h"
 
 struct worker_control;
 
@@ -16,6 +17,7 @@ struct worker_about {
 	const char *device;     // of the mount; see struct mountpoint
 	int readonly;
 	struct fs *fs;
+	struct fuse_server *server;
 	// Asks for the end of the mount; any thread. The end may come before it returns.
 	void (*stop)(void *arg);
 	void *arg;
@@ -32,9 +34,15 @@ void worker_control_finish(struct worker_control *w, int code);
 
 // ---- for handlers ----
 
+// Methods in files of their own.
+int worker_freeze(void *arg, struct control_call *c);
+int worker_thaw(void *arg, struct control_call *c);
+
 // The engine, held open until worker_control_done; NULL: it is closing.
 struct fs *worker_control_fs(struct worker_control *w);
 void worker_control_done(struct worker_control *w);
 struct control_server *worker_control_server(struct worker_control *w);
+// Serves the same mount as the engine; valid as long as that.
+struct fuse_server *worker_control_fuse(struct worker_control *w);
 
 #endif

@@ -431,6 +431,7 @@ int fs_admit(struct fs *fs, uint64_t growth)
 	uint64_t overlay_max = (uint64_t)fs->params.overlay_mib << 20;
 	uint64_t capacity = journal_capacity(fs->j), images_max = capacity / 4 / WARD_PAGE;
 
+	freeze_wait(fs);
 	for (unsigned round = 0;; round++) {
 		if (atomic_load(&fs->read_only)) {
 			return WERR_READONLY;

@@ -35,6 +35,8 @@ static int init_locks(struct fs *fs)
 	rc |= pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	rc |= pthread_cond_init(&fs->work_cond, &clock);
 	rc |= pthread_cond_init(&fs->done_cond, NULL);
+	rc |= pthread_mutex_init(&fs->freeze_lock, NULL);
+	rc |= pthread_cond_init(&fs->freeze_cond, &clock);
 	pthread_condattr_destroy(&clock);
 	pthread_rwlockattr_destroy(&attr);
 	return rc ? WERR_NOMEM : 0;
@@ -60,6 +62,8 @@ static void free_fs(struct fs *fs)
 	pthread_mutex_destroy(&fs->nodes_lock);
 	pthread_mutex_destroy(&fs->dirty_lock);
 	pthread_mutex_destroy(&fs->work_lock);
+	pthread_mutex_destroy(&fs->freeze_lock);
+	pthread_cond_destroy(&fs->freeze_cond);
 	pthread_mutex_destroy(&fs->space_lock);
 	pthread_cond_destroy(&fs->work_cond);
 	pthread_cond_destroy(&fs->done_cond);
@@ -388,6 +392,7 @@ int fs_close(struct fs *fs)
 {
 	int err = 0;
 
+	freeze_end(fs);
 	threads_stop(fs);
 	if (!fs->params.readonly) {
 		node_free_orphans(fs);
@@ -411,6 +416,7 @@ void fs_abandon(struct fs *fs)
 {
 	fs->abandoned = true;
 	atomic_store(&fs->read_only, true);
+	freeze_end(fs);
 	threads_stop(fs);
 	free_fs(fs);
 }

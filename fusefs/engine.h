@@ -175,6 +175,13 @@ struct fsync_request {
 
 struct checkpoint; // checkpoint.c
 
+enum freeze_state {
+	FREEZE_NONE,
+	FREEZE_ASKED,
+	FREEZE_HELD,
+	FREEZE_ENDED,
+};
+
 struct fs {
 	struct vault *v;
 	struct fs_params params;
@@ -235,6 +242,17 @@ struct fs {
 	_Atomic bool sweep_wanted;
 	char read_only_reason[96];
 	bool abandoned;
+
+	_Atomic bool freezing;       // asked or held: written under freeze_lock
+	pthread_mutex_t freeze_lock; // guards what follows; taken alone
+	pthread_cond_t freeze_cond;
+	enum freeze_state freeze_state;
+	bool thaw_asked;
+	int freeze_error;
+	unsigned freeze_ms;
+	void (*thawed)(void *arg);
+	void *thawed_arg;
+	pthread_t freezer; // to be joined in FREEZE_ENDED
 };
 
 // Before a wait: see fs_params.
@@ -446,6 +464,12 @@ int fs_admit(struct fs *fs, uint64_t growth) WARN_UNUSED;
 void want_checkpoint(struct fs *fs);
 void want_spill(struct fs *fs);
 void want_sweep(struct fs *fs); // the cache holds more than its share
+
+// --- freeze.c ---
+// Waits until nothing is frozen, or about to be. No lock held.
+void freeze_wait(struct fs *fs);
+// Before the engine closes: thaws.
+void freeze_end(struct fs *fs);
 
 // --- names.c, shared with rename.c and links.c ---
 // A directory's table entry by name; dir locked. WERR_NOTFOUND, WERR_NAMETOOLONG.

@@ -10,6 +10,7 @@
 #ifndef WARDFS_FUSEFS_FS_H
 #define WARDFS_FUSEFS_FS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -138,6 +139,17 @@ void fs_fsync(struct fs *fs, uint64_t ino, int datasync, fs_done done, void *arg
 int fs_fsync_wait(struct fs *fs, uint64_t ino) WARN_UNUSED;
 // Everything durable: a checkpoint.
 int fs_checkpoint(struct fs *fs) WARN_UNUSED;
+
+// Everything that was changed before stands in the vault directory, durably, and from then on
+// nothing in that directory changes until fs_thaw, or timeout_ms later: changes wait, reads go on.
+// The directory can be copied or snapshotted meanwhile; the copy is a vault that was not closed.
+// thawed (may be NULL) is called at the end of the freeze, whatever ended it, from a thread of the
+// engine, and must not call back. WERR_BUSY: it is frozen already; WERR_READONLY: the engine has
+// made itself read-only.
+int fs_freeze(struct fs *fs, unsigned timeout_ms, void (*thawed)(void *arg), void *arg) WARN_UNUSED;
+// WERR_NOTFOUND: nothing was frozen (any more).
+int fs_thaw(struct fs *fs) WARN_UNUSED;
+bool fs_frozen(struct fs *fs);
 
 struct fs_dirent {
 	const char *name;    // NUL-terminated, valid during the call

@@ -180,6 +180,8 @@ static void process(void *arg, struct loop_worker *w, size_t len)
 		answer_raw(s, in->r.unique, in->refusal);
 		return;
 	}
+	if (in->r.change && fuse_gate_park(s, w, len))
+		return;
 	w->flags = in->r.kill ? REQUEST_KILL : 0;
 	if (in->r.opcode == FUSE_SETXATTR) {
 		process_setxattr(s, &in->r);
@@ -189,6 +191,12 @@ static void process(void *arg, struct loop_worker *w, size_t len)
 	} else {
 		fuse_session_process_buf(s->se, &buf);
 	}
+}
+
+void fuse_process_again(struct fuse_server *s, struct loop_worker *w, size_t len)
+{
+	(void)classify(s, w, len);
+	process(s, w, len);
 }
 
 // In the thread of fuse_server_run: after INIT, and when a stop is asked for.
@@ -204,6 +212,8 @@ static int control(void *arg)
 	}
 	if (!atomic_load(&s->stop_asked))
 		return 0;
+	(void)!fs_thaw(s->fs);
+	fuse_server_open_gate(s);
 	// While the workers still serve: the kernel writes back, and LSEEK's notifications come to
 	// an end.
 	if (s->mountpoint != NULL)
@@ -302,6 +312,7 @@ int fuse_server_new(struct fs *fs, const struct mountopts *opts, const char *mou
 	s->notices_end = &s->notices;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
+	fuse_gate_init(&s->gate);
 	const struct loop_params params = {
 		.threads = opts->threads,
 		.receive = receive,
@@ -332,6 +343,8 @@ int fuse_server_run(struct fuse_server *s, void (*ready)(void *arg), void *arg)
 	err = loop_run(s->loop);
 	if (!s->notifier_ended)
 		fuse_notifier_stop(s);
+	(void)!fs_thaw(s->fs);
+	fuse_gate_end(s);
 	fuse_wait_parked(s);
 	if (err == 0 && fuse_session_exited(s->se))
 		err = WERR_UNSUPPORTED;
@@ -369,6 +382,7 @@ void fuse_server_free(struct fuse_server *s)
 		fuse_session_unmount(s->se);
 		fuse_session_destroy(s->se);
 	}
+	fuse_gate_end(s);
 	loop_free(s->loop);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);

@@ -30,6 +30,18 @@ struct fuse_received {
 	struct wire_request r;
 };
 
+// Where changes wait while the gate is closed, without a thread each.
+struct fuse_parked;
+struct fuse_gate {
+	atomic_bool closed; // written under lock
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct fuse_parked *head, **tail; // oldest first; guarded by lock
+	size_t bytes;                     // guarded by lock
+	bool starting, running;           // guarded by lock; running: the thread is to be joined
+	pthread_t thread;                 // processes them when the gate opens
+};
+
 struct fuse_server {
 	struct fs *fs;
 	struct mountopts opts;
@@ -47,14 +59,16 @@ struct fuse_server {
 	bool no_open, no_opendir;
 	uid_t owner;
 
-	bool negotiated;                                 // op init has run
-	struct fuse_received received[LOOP_THREADS_MAX]; // by worker
+	bool negotiated;                                     // op init has run
+	struct fuse_received received[LOOP_THREADS_MAX + 1]; // by worker; the last: the gate
 
 	atomic_bool init_done;
 	atomic_bool stop_asked;
 	bool told_ready, notifier_ended; // thread of fuse_server_run only
 	void (*ready)(void *arg);
 	void *ready_arg;
+
+	struct fuse_gate gate;
 
 	// Requests that wait without a thread.
 	pthread_mutex_t lock;
@@ -114,6 +128,16 @@ int fuse_notifier_start(struct fuse_server *s) WARN_UNUSED;
 void fuse_notifier_stop(struct fuse_server *s);
 // Waits until no fsync is parked any more.
 void fuse_wait_parked(struct fuse_server *s);
+
+// fuse_init.c: as the loop does for a request in w->in.
+void fuse_process_again(struct fuse_server *s, struct loop_worker *w, size_t len);
+
+// fuse_gate.c
+void fuse_gate_init(struct fuse_gate *g);
+// Takes over the request in w->in when it has to wait. Otherwise false, at once or when it has
+// waited here.
+bool fuse_gate_park(struct fuse_server *s, const struct loop_worker *w, size_t len);
+void fuse_gate_end(struct fuse_server *s);
 
 // fuse_mount.c
 void fuse_capture_log(void);

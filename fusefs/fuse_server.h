@@ -38,6 +38,14 @@ int fuse_server_run(struct fuse_server *s, void (*ready)(void *arg), void *arg) 
 // errors).
 void fuse_server_stop(struct fuse_server *s);
 
+// From now on requests that change something wait, without a thread each as long as they are at
+// most FUSE_GATE_BYTES together; everything else is served. Those that are in hand already go on:
+// fs_freeze waits for them. WERR_NOMEM; WERR_BUSY: the gate is closed.
+#define FUSE_GATE_BYTES (64u << 20)
+int fuse_server_close_gate(struct fuse_server *s) WARN_UNUSED;
+// They go on, in their order. Any thread; nothing happens when the gate is open.
+void fuse_server_open_gate(struct fuse_server *s);
+
 // Unmounts (if mounted) and frees.
 void fuse_server_free(struct fuse_server *s);
 

@@ -16,45 +16,46 @@ struct shape {
 	uint8_t names;  // NUL-terminated strings behind it
 	uint8_t silent; // has no reply
 	uint8_t heavy;
+	uint8_t change; // changes something in the vault
 };
 
 // What is not listed is answered with ENOSYS: the kernel then does without (locks, CREATE, POLL,
 // STATX …).
 static const struct shape shapes[] = {
-	[FUSE_LOOKUP] = {1, 0, 1, 0, 0},
-	[FUSE_FORGET] = {1, sizeof(struct fuse_forget_in), 0, 1, 0},
-	[FUSE_GETATTR] = {1, sizeof(struct fuse_getattr_in), 0, 0, 0},
-	[FUSE_SETATTR] = {1, sizeof(struct fuse_setattr_in), 0, 0, 0},
-	[FUSE_READLINK] = {1, 0, 0, 0, 0},
-	[FUSE_SYMLINK] = {1, 0, 2, 0, 0},
-	[FUSE_MKNOD] = {1, sizeof(struct fuse_mknod_in), 1, 0, 0},
-	[FUSE_MKDIR] = {1, sizeof(struct fuse_mkdir_in), 1, 0, 0},
-	[FUSE_UNLINK] = {1, 0, 1, 0, 0},
-	[FUSE_RMDIR] = {1, 0, 1, 0, 0},
-	[FUSE_RENAME] = {1, sizeof(struct fuse_rename_in), 2, 0, 0},
-	[FUSE_RENAME2] = {1, sizeof(struct fuse_rename2_in), 2, 0, 0},
-	[FUSE_LINK] = {1, sizeof(struct fuse_link_in), 1, 0, 0},
-	[FUSE_OPEN] = {1, sizeof(struct fuse_open_in), 0, 0, 0},
-	[FUSE_READ] = {1, sizeof(struct fuse_read_in), 0, 0, 0},
-	[FUSE_WRITE] = {1, sizeof(struct fuse_write_in), 0, 0, 0},
-	[FUSE_STATFS] = {1, 0, 0, 0, 0},
-	[FUSE_RELEASE] = {1, sizeof(struct fuse_release_in), 0, 0, 0},
-	[FUSE_FSYNC] = {1, sizeof(struct fuse_fsync_in), 0, 0, 0},
-	[FUSE_SETXATTR] = {1, SETXATTR_IN_COMPAT, 0, 0, 0},
-	[FUSE_GETXATTR] = {1, sizeof(struct fuse_getxattr_in), 1, 0, 0},
-	[FUSE_LISTXATTR] = {1, sizeof(struct fuse_getxattr_in), 0, 0, 0},
-	[FUSE_REMOVEXATTR] = {1, 0, 1, 0, 0},
-	[FUSE_INIT] = {1, 16, 0, 0, 0},
-	[FUSE_OPENDIR] = {1, sizeof(struct fuse_open_in), 0, 0, 0},
-	[FUSE_READDIR] = {1, sizeof(struct fuse_read_in), 0, 0, 0},
-	[FUSE_READDIRPLUS] = {1, sizeof(struct fuse_read_in), 0, 0, 0},
-	[FUSE_RELEASEDIR] = {1, sizeof(struct fuse_release_in), 0, 0, 0},
-	[FUSE_FSYNCDIR] = {1, sizeof(struct fuse_fsync_in), 0, 0, 0},
-	[FUSE_DESTROY] = {1, 0, 0, 0, 0},
-	[FUSE_BATCH_FORGET] = {1, sizeof(struct fuse_batch_forget_in), 0, 1, 0},
-	[FUSE_FALLOCATE] = {1, sizeof(struct fuse_fallocate_in), 0, 0, 1},
-	[FUSE_LSEEK] = {1, sizeof(struct fuse_lseek_in), 0, 0, 0},
-	[FUSE_COPY_FILE_RANGE] = {1, sizeof(struct fuse_copy_file_range_in), 0, 0, 1},
+	[FUSE_LOOKUP] = {1, 0, 1, 0, 0, 0},
+	[FUSE_FORGET] = {1, sizeof(struct fuse_forget_in), 0, 1, 0, 0},
+	[FUSE_GETATTR] = {1, sizeof(struct fuse_getattr_in), 0, 0, 0, 0},
+	[FUSE_SETATTR] = {1, sizeof(struct fuse_setattr_in), 0, 0, 0, 1},
+	[FUSE_READLINK] = {1, 0, 0, 0, 0, 0},
+	[FUSE_SYMLINK] = {1, 0, 2, 0, 0, 1},
+	[FUSE_MKNOD] = {1, sizeof(struct fuse_mknod_in), 1, 0, 0, 1},
+	[FUSE_MKDIR] = {1, sizeof(struct fuse_mkdir_in), 1, 0, 0, 1},
+	[FUSE_UNLINK] = {1, 0, 1, 0, 0, 1},
+	[FUSE_RMDIR] = {1, 0, 1, 0, 0, 1},
+	[FUSE_RENAME] = {1, sizeof(struct fuse_rename_in), 2, 0, 0, 1},
+	[FUSE_RENAME2] = {1, sizeof(struct fuse_rename2_in), 2, 0, 0, 1},
+	[FUSE_LINK] = {1, sizeof(struct fuse_link_in), 1, 0, 0, 1},
+	[FUSE_OPEN] = {1, sizeof(struct fuse_open_in), 0, 0, 0, 0},
+	[FUSE_READ] = {1, sizeof(struct fuse_read_in), 0, 0, 0, 0},
+	[FUSE_WRITE] = {1, sizeof(struct fuse_write_in), 0, 0, 0, 1},
+	[FUSE_STATFS] = {1, 0, 0, 0, 0, 0},
+	[FUSE_RELEASE] = {1, sizeof(struct fuse_release_in), 0, 0, 0, 0},
+	[FUSE_FSYNC] = {1, sizeof(struct fuse_fsync_in), 0, 0, 0, 0},
+	[FUSE_SETXATTR] = {1, SETXATTR_IN_COMPAT, 0, 0, 0, 1},
+	[FUSE_GETXATTR] = {1, sizeof(struct fuse_getxattr_in), 1, 0, 0, 0},
+	[FUSE_LISTXATTR] = {1, sizeof(struct fuse_getxattr_in), 0, 0, 0, 0},
+	[FUSE_REMOVEXATTR] = {1, 0, 1, 0, 0, 1},
+	[FUSE_INIT] = {1, 16, 0, 0, 0, 0},
+	[FUSE_OPENDIR] = {1, sizeof(struct fuse_open_in), 0, 0, 0, 0},
+	[FUSE_READDIR] = {1, sizeof(struct fuse_read_in), 0, 0, 0, 0},
+	[FUSE_READDIRPLUS] = {1, sizeof(struct fuse_read_in), 0, 0, 0, 0},
+	[FUSE_RELEASEDIR] = {1, sizeof(struct fuse_release_in), 0, 0, 0, 0},
+	[FUSE_FSYNCDIR] = {1, sizeof(struct fuse_fsync_in), 0, 0, 0, 0},
+	[FUSE_DESTROY] = {1, 0, 0, 0, 0, 0},
+	[FUSE_BATCH_FORGET] = {1, sizeof(struct fuse_batch_forget_in), 0, 1, 0, 0},
+	[FUSE_FALLOCATE] = {1, sizeof(struct fuse_fallocate_in), 0, 0, 1, 1},
+	[FUSE_LSEEK] = {1, sizeof(struct fuse_lseek_in), 0, 0, 0, 0},
+	[FUSE_COPY_FILE_RANGE] = {1, sizeof(struct fuse_copy_file_range_in), 0, 0, 1, 1},
 };
 
 // `count` NUL-terminated strings, the last ending within the buffer.
@@ -174,6 +175,7 @@ int wire_parse(const uint8_t *buf, size_t len, bool setxattr_ext, size_t payload
 	if (h.len == len && rest >= s->fixed &&
 	    has_names(arg + s->fixed, rest - s->fixed, s->names)) {
 		ret->heavy = s->heavy != 0;
+		ret->change = s->change != 0;
 		err = parse_arg(arg, rest, setxattr_ext, payload_max, ret);
 	}
 	return err != 0 && s->silent ? WIRE_DROP : err;

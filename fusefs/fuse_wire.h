@@ -18,8 +18,9 @@ struct wire_request {
 	uint64_t unique;
 	uint64_t nodeid;
 	uint32_t uid;
-	bool kill;  // suid, sgid and capabilities are to be cleared
-	bool heavy; // may take long or block
+	bool kill;   // suid, sgid and capabilities are to be cleared
+	bool heavy;  // may take long or block
+	bool change; // changes something in the vault
 	// INIT: what the kernel offers.
 	uint32_t init_flags;
 	// SETXATTR

@@ -96,9 +96,8 @@ static unsigned default_threads(void)
 	return cpus + 2 > 16 ? 16 : (unsigned)cpus + 2;
 }
 
-static int thread_init(struct loop *l, unsigned index)
+static int thread_init(struct loop *l, struct thread *t, unsigned index)
 {
-	struct thread *t = &l->threads[index];
 	// One page of room in front, so that the payload of a write is page-aligned.
 	size_t in = PAGE + LOOP_IN_BYTES, all = in + LOOP_OUT_BYTES;
 
@@ -114,6 +113,35 @@ static int thread_init(struct loop *l, unsigned index)
 	t->self.in = t->map + PAGE - LOOP_IN_HEADER;
 	t->self.out = t->map + in;
 	return sem_init(&t->wake, 0, 0) == 0 ? 0 : WERR_NOMEM;
+}
+
+static void thread_free(struct thread *t)
+{
+	munmap(t->map, PAGE + LOOP_IN_BYTES + LOOP_OUT_BYTES);
+	sem_destroy(&t->wake);
+}
+
+int loop_guest_enter(struct loop *l, unsigned index, struct loop_worker **ret)
+{
+	struct thread *t = calloc(1, sizeof(*t));
+
+	if (t == NULL || thread_init(l, t, index) != 0) {
+		free(t);
+		return WERR_NOMEM;
+	}
+	self = t;
+	*ret = &t->self;
+	return 0;
+}
+
+void loop_guest_leave(struct loop *l)
+{
+	struct thread *t = self;
+
+	(void)l;
+	self = NULL;
+	thread_free(t);
+	free(t);
 }
 
 int loop_new(const struct loop_params *params, struct loop **ret)
@@ -137,7 +165,7 @@ int loop_new(const struct loop_params *params, struct loop **ret)
 	l->threads = calloc(l->count, sizeof(*l->threads));
 	int err = l->threads == NULL ? WERR_NOMEM : 0;
 	for (unsigned i = 0; err == 0 && i < l->count; i++)
-		err = thread_init(l, i);
+		err = thread_init(l, &l->threads[i], i);
 	if (err != 0) {
 		loop_free(l);
 		return err;
@@ -151,12 +179,9 @@ void loop_free(struct loop *l)
 	if (l == NULL)
 		return;
 	for (unsigned i = 0; l->threads != NULL && i < l->count; i++) {
-		struct thread *t = &l->threads[i];
-
-		if (t->map == NULL)
+		if (l->threads[i].map == NULL)
 			break;
-		munmap(t->map, PAGE + LOOP_IN_BYTES + LOOP_OUT_BYTES);
-		sem_destroy(&t->wake);
+		thread_free(&l->threads[i]);
 	}
 	free(l->threads);
 	sem_destroy(&l->control);

@@ -71,6 +71,10 @@ void loop_free(struct loop *l);
 int loop_drain(struct loop *l, unsigned quiet_ms, unsigned timeout_ms);
 // The calling thread's worker, or NULL in a thread that is none.
 struct loop_worker *loop_self(void);
+// Makes the calling thread, which is not the loop's, a worker of index `index` until
+// loop_guest_leave: for processing what was received before. WERR_NOMEM.
+int loop_guest_enter(struct loop *l, unsigned index, struct loop_worker **ret) WARN_UNUSED;
+void loop_guest_leave(struct loop *l);
 // The calling thread is going to wait for something: if it leads and others have something to do,
 // another thread leads from here on. A client that works alone waits for this very request, and is
 // not worth waking another thread (the watchdog does it when the wait is long). Nothing happens in

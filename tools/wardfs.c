@@ -30,6 +30,9 @@ static const struct verb {
 	{"check", "wardfs check", verb_check, "[--json] [OPTION...] DIR",
 	 "verify a vault, and repair it"},
 	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
+	{"freeze", "wardfs freeze", verb_freeze, "[--timeout T] MNT",
+	 "hold the vault still, for a copy or snapshot of it while it is mounted"},
+	{"thaw", "wardfs thaw", verb_thaw, "MNT", "end a freeze"},
 	{"version", "wardfs version", verb_version, "",
 	 "versions of program, format and libraries"},
 };

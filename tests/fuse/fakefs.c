@@ -576,6 +576,12 @@ void fs_fsync(struct fs *fs, uint64_t ino, int datasync, fs_done done, void *arg
 		done(arg, err);
 }
 
+int fs_thaw(struct fs *fs)
+{
+	(void)fs;
+	return WERR_NOTFOUND;
+}
+
 int fs_checkpoint(struct fs *fs)
 {
 	(void)fs;

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// For verbs that act on a mounted vault: finding whoever serves it.
+#ifndef WARDFS_TOOLS_MOUNTED_H
+#define WARDFS_TOOLS_MOUNTED_H
+
+#include <argp.h>
+#include <stdint.h>
+
+#include "daemon/control_client.h"
+
+// Connects to the service of the vault that is mounted at mnt (as the user gave it). Prints what
+// goes wrong.
+int mounted_connect(const char *mnt, struct control_client **ret) WARN_UNUSED;
+
+// A time like "90", "10m", "1h" in seconds, within min..max; ends the program with a usage error
+// that names the option otherwise.
+uint64_t mounted_seconds(struct argp_state *state, const char *option, const char *text,
+			 uint64_t min, uint64_t max);
+
+#endif
