@@ -31,6 +31,17 @@ int argon_derive(const struct argon_params *params, const void *pass, size_t pas
 		 const uint8_t salt[static ARGON_SALT_BYTES],
 		 uint8_t kek[static ARGON_KEK_BYTES]) WARN_UNUSED;
 
+// The same, always in this process.
+int argon_derive_here(const struct argon_params *params, const void *pass, size_t pass_len,
+		      const uint8_t salt[static ARGON_SALT_BYTES],
+		      uint8_t kek[static ARGON_KEK_BYTES]) WARN_UNUSED;
+
+// Who does the work of argon_derive, after it has checked the parameters: a program that wants its
+// memory elsewhere. NULL: argon_derive_here. Set before the first use.
+typedef int (*argon_runner)(const struct argon_params *params, const void *pass, size_t pass_len,
+			    const uint8_t *salt, uint8_t *kek);
+void argon_set_runner(argon_runner runner);
+
 // Parameters for about target_ms, from one measured probe: `probe` took probe_ms on this machine,
 // which has free_kib of free memory. Memory first (a quarter of the free memory, at most 1 GiB),
 // then passes. Always within argon_check.

@@ -66,7 +66,7 @@ int gcm_seal(const struct gcm_key *key, const uint8_t nonce[static GCM_NONCE_BYT
 	     uint8_t tag[static GCM_TAG_BYTES])
 {
 	const struct gcm_text text = {nonce, aad, aad_len, in, len, out};
-	int err = check_lengths(aad_len, len);
+	int err = key ? check_lengths(aad_len, len) : WERR_NOMEM;
 
 	if (err)
 		return err;
@@ -83,7 +83,7 @@ int gcm_open(const struct gcm_key *key, const uint8_t nonce[static GCM_NONCE_BYT
 	     const uint8_t tag[static GCM_TAG_BYTES])
 {
 	const struct gcm_text text = {nonce, aad, aad_len, in, len, out};
-	int err = check_lengths(aad_len, len);
+	int err = key ? check_lengths(aad_len, len) : WERR_NOMEM;
 
 	if (err)
 		return err;

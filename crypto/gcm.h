@@ -25,7 +25,8 @@ int gcm_init(const char *backend) WARN_UNUSED;
 // "ipsec-mb" or "evp" with its version, e.g. "OpenSSL 3.0.19" (static string).
 const char *gcm_backend(void);
 
-// Expands a key; NULL when out of memory or the self-test failed.
+// Expands a key; NULL when out of memory or the self-test failed. (Sealing and opening with NULL
+// gives WERR_NOMEM.)
 struct gcm_key *gcm_key_new(const uint8_t key[static GCM_KEY_BYTES]);
 void gcm_key_free(struct gcm_key *key);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crypto/object_keys.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "crypto/cursor.h"
@@ -22,14 +23,17 @@ _Static_assert(TLV_FIXED + HEADER_KEY_LEN + OBJECT_DATA_KEYS_MAX * (TLV_FIXED + 
 		       OBJECT_KEYS_TLV_MAX,
 	       "the area holds all data keys");
 
-struct data_key {
-	uint16_t generation;
-	struct gcm_key *key;
+// Raw until first used: most objects in the cache are small, and the expanded form is 30 times as
+// long.
+struct lazy_key {
+	uint16_t generation; // of a data key
+	_Atomic(struct gcm_key *) key;
+	uint8_t raw[GCM_KEY_BYTES];
 };
 
 struct object_keys {
-	struct gcm_key *header;
-	struct data_key data[OBJECT_DATA_KEYS_MAX];
+	struct lazy_key header;
+	struct lazy_key data[OBJECT_DATA_KEYS_MAX];
 	unsigned data_len;
 	uint8_t tlv[OBJECT_KEYS_TLV_MAX];
 	size_t tlv_len;
@@ -138,22 +142,30 @@ static int append_tlv(struct object_keys *keys, const struct keyring *ring,
 	return 0;
 }
 
-// Expands a raw key into its place.
-static int add_key(struct object_keys *keys, uint16_t kind, uint16_t generation,
-		   const uint8_t raw[static GCM_KEY_BYTES])
+// Puts a raw key into its place.
+static void add_key(struct object_keys *keys, uint16_t kind, uint16_t generation,
+		    const uint8_t raw[static GCM_KEY_BYTES])
 {
-	struct gcm_key *key = gcm_key_new(raw);
+	struct lazy_key *key =
+		kind == TLV_HEADER_KEY ? &keys->header : &keys->data[keys->data_len++];
 
-	if (key == NULL)
-		return WERR_NOMEM;
-	if (kind == TLV_HEADER_KEY) {
-		keys->header = key;
-		return 0;
-	}
-	keys->data[keys->data_len].generation = generation;
-	keys->data[keys->data_len].key = key;
-	keys->data_len++;
-	return 0;
+	key->generation = generation;
+	memcpy(key->raw, raw, GCM_KEY_BYTES);
+}
+
+// Threads may meet here: one of them brings the key, the others take it.
+static const struct gcm_key *expanded(const struct lazy_key *lazy)
+{
+	struct lazy_key *l = (struct lazy_key *)(uintptr_t)lazy;
+	struct gcm_key *key = atomic_load_explicit(&l->key, memory_order_acquire);
+
+	if (key != NULL)
+		return key;
+	struct gcm_key *made = gcm_key_new(l->raw);
+	if (made == NULL || atomic_compare_exchange_strong(&l->key, &key, made))
+		return made;
+	gcm_key_free(made);
+	return key;
 }
 
 static int generate(struct object_keys *keys, const struct keyring *ring,
@@ -166,10 +178,10 @@ static int generate(struct object_keys *keys, const struct keyring *ring,
 	int rc = append_tlv(keys, ring, id, TLV_HEADER_KEY, 0, raw);
 	if (rc == 0)
 		rc = append_tlv(keys, ring, id, TLV_DATA_KEY, 1, raw + GCM_KEY_BYTES);
-	if (rc == 0)
-		rc = add_key(keys, TLV_HEADER_KEY, 0, raw);
-	if (rc == 0)
-		rc = add_key(keys, TLV_DATA_KEY, 1, raw + GCM_KEY_BYTES);
+	if (rc == 0) {
+		add_key(keys, TLV_HEADER_KEY, 0, raw);
+		add_key(keys, TLV_DATA_KEY, 1, raw + GCM_KEY_BYTES);
+	}
 	secret_wipe(raw, sizeof(raw));
 	return rc;
 }
@@ -221,7 +233,7 @@ static int unwrap_all(struct object_keys *keys, const struct keyring *ring,
 		wrap_aad(ring, id, t.kind, t.generation, aad);
 		rc = siv_unwrap(master, aad, sizeof(aad), t.wrapped, GCM_KEY_BYTES, raw);
 		if (rc == 0)
-			rc = add_key(keys, t.kind, t.generation, raw);
+			add_key(keys, t.kind, t.generation, raw);
 	}
 	secret_wipe(raw, sizeof(raw));
 	return rc;
@@ -259,7 +271,7 @@ static int add_fresh(struct object_keys *keys, const struct keyring *ring,
 	rng_bytes(raw, sizeof(raw));
 	int rc = append_tlv(keys, ring, id, kind, generation, raw);
 	if (rc == 0)
-		rc = add_key(keys, kind, generation, raw);
+		add_key(keys, kind, generation, raw);
 	secret_wipe(raw, sizeof(raw));
 	return rc;
 }
@@ -286,7 +298,7 @@ static int rewrap_data(struct object_keys *keys, const struct keyring *ring,
 		if (rc == 0)
 			rc = append_tlv(keys, ring, id, t.kind, t.generation, raw);
 		if (rc == 0)
-			rc = add_key(keys, t.kind, t.generation, raw);
+			add_key(keys, t.kind, t.generation, raw);
 	}
 	secret_wipe(raw, sizeof(raw));
 	return rc;
@@ -330,7 +342,7 @@ void object_keys_free(struct object_keys *keys)
 {
 	if (keys == NULL)
 		return;
-	gcm_key_free(keys->header);
+	gcm_key_free(keys->header.key);
 	for (unsigned i = 0; i < keys->data_len; i++)
 		gcm_key_free(keys->data[i].key);
 	secret_free(keys);
@@ -338,14 +350,19 @@ void object_keys_free(struct object_keys *keys)
 
 const struct gcm_key *object_keys_header(const struct object_keys *keys)
 {
-	return keys->header;
+	return expanded(&keys->header);
+}
+
+void object_keys_settle(struct object_keys *keys)
+{
+	gcm_key_free(atomic_exchange(&keys->header.key, NULL));
 }
 
 const struct gcm_key *object_keys_data(const struct object_keys *keys, uint16_t generation)
 {
 	for (unsigned i = keys->data_len; i-- > 0;) {
 		if (keys->data[i].generation == generation)
-			return keys->data[i].key;
+			return expanded(&keys->data[i]);
 	}
 	return NULL;
 }

@@ -58,8 +58,12 @@ int object_keys_renew(const struct keyring *ring, const struct object_id *id,
 int object_keys_full(const struct object_keys *keys);
 void object_keys_free(struct object_keys *keys);
 
+// Expanded when first asked for. NULL: no memory.
 const struct gcm_key *object_keys_header(const struct object_keys *keys);
-// The data key of a generation, or NULL.
+// The header was opened or sealed, and will not be again soon: frees the expanded form of its key.
+// Nobody else uses keys at this moment.
+void object_keys_settle(struct object_keys *keys);
+// The data key of a generation, or NULL. As above.
 const struct gcm_key *object_keys_data(const struct object_keys *keys, uint16_t generation);
 uint16_t object_keys_newest(const struct object_keys *keys);
 // The wrapped form; *ret_len <= OBJECT_KEYS_TLV_MAX. Valid as long as keys.

@@ -5,6 +5,8 @@
 // always all zero bytes.
 #include "crypto/secret.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -14,6 +16,8 @@
 #include <unistd.h>
 
 #include <openssl/crypto.h>
+
+#include "crypto/secret_pages.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SECRET_ASAN 1
@@ -37,12 +41,14 @@
 #define SMALL_MAX ((size_t)8192)
 #define NO_CLASS CLASSES
 #define ALL_RUNS ((uint32_t)((1ull << RUNS) - 1))
+// Empty arenas that are kept: hidden pages are slow to come by.
+#define SPARE_MAX 16u
 
 struct span {
 	struct span *self; // catches pointers that are not ours
 	size_t bytes;      // from the span's start; guard pages not counted
 	size_t object;     // a big object's size; 0 in an arena
-	bool locked;
+	enum secret_pages pages;
 	LIST_ENTRY(span) link;
 };
 
@@ -69,7 +75,9 @@ static struct {
 	LIST_HEAD(span_list, span) spans;
 	LIST_HEAD(arena_list, arena) roomy;
 	LIST_HEAD(run_list, run) partial[CLASSES];
+	unsigned spare; // arenas whose runs are all free
 	bool unlocked;
+	int fork_pipe[2]; // while a fork is under way; -1: none
 } heap = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -143,25 +151,47 @@ static struct arena *arena_of_run(const struct run *r)
 	return (struct arena *)span_of(r);
 }
 
+// Until the child has its own copies of hidden pages it shares them with the parent, whose heap
+// therefore has to stand still: the parent waits until the child has closed its end of a pipe (or
+// has died, or was never made).
 static void fork_prepare(void)
 {
 	pthread_mutex_lock(&heap.lock);
+	if (LIST_EMPTY(&heap.spans) || pipe2(heap.fork_pipe, O_CLOEXEC) != 0)
+		heap.fork_pipe[0] = heap.fork_pipe[1] = -1;
 }
 
 static void fork_parent(void)
 {
+	char none;
+
+	if (heap.fork_pipe[0] >= 0) {
+		close(heap.fork_pipe[1]);
+		while (read(heap.fork_pipe[0], &none, 1) < 0 && errno == EINTR) {
+		}
+		close(heap.fork_pipe[0]);
+	}
 	pthread_mutex_unlock(&heap.lock);
 }
 
-// A child does not inherit memory locks.
 static void fork_child(void)
 {
 	struct span *s;
 
 	LIST_FOREACH(s, &heap.spans, link)
-	if (s->locked && mlock(s, s->bytes) != 0) {
-		s->locked = false;
-		heap.unlocked = true;
+	{
+		enum secret_pages pages = s->pages;
+
+		// Going on with pages that are somebody else's would damage both.
+		if (secret_pages_child(s, s->bytes, &pages) != 0)
+			_exit(127);
+		s->pages = pages;
+		if (pages == SECRET_PAGES_PLAIN)
+			heap.unlocked = true;
+	}
+	if (heap.fork_pipe[0] >= 0) {
+		close(heap.fork_pipe[0]);
+		close(heap.fork_pipe[1]);
 	}
 	pthread_mutex_unlock(&heap.lock);
 }
@@ -192,8 +222,8 @@ static struct span *span_map(size_t bytes)
 	munmap(raw, skip);
 	if (rest < raw + total)
 		munmap(rest, (size_t)(raw + total - rest));
-	if (mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0 ||
-	    madvise(start, bytes, MADV_DONTDUMP) != 0) {
+	enum secret_pages pages;
+	if (secret_pages_make(start, bytes, &pages) != 0) {
 		munmap(start - page, bytes + 2 * page);
 		return NULL;
 	}
@@ -201,8 +231,8 @@ static struct span *span_map(size_t bytes)
 
 	s->self = s;
 	s->bytes = bytes;
-	s->locked = mlock(start, bytes) == 0;
-	if (!s->locked)
+	s->pages = pages;
+	if (pages == SECRET_PAGES_PLAIN)
 		heap.unlocked = true;
 	LIST_INSERT_HEAD(&heap.spans, s, link);
 	leak_root(s, bytes, true);
@@ -230,6 +260,7 @@ static struct arena *arena_new(void)
 	for (size_t i = 0; i < RUNS; i++)
 		a->runs[i].size_class = NO_CLASS;
 	a->free_runs = ALL_RUNS;
+	heap.spare++;
 	LIST_INSERT_HEAD(&heap.roomy, a, link);
 	poison((uint8_t *)a + HEADER_BYTES, SPAN_BYTES - HEADER_BYTES);
 	return a;
@@ -244,6 +275,8 @@ static struct run *run_new(unsigned size_class)
 		return NULL;
 	struct run *r = &a->runs[__builtin_ctz(a->free_runs)];
 
+	if (a->free_runs == ALL_RUNS)
+		heap.spare--;
 	a->free_runs &= a->free_runs - 1;
 	if (!a->free_runs)
 		LIST_REMOVE(a, link);
@@ -259,8 +292,7 @@ static struct run *run_new(unsigned size_class)
 	return r;
 }
 
-// Gives an empty run back to its arena, and an empty arena back to the kernel unless it is the only
-// one with room.
+// Gives an empty run back to its arena, and an empty arena back to the kernel unless few are spare.
 static void run_retire(struct arena *a, struct run *r)
 {
 	LIST_REMOVE(r, link);
@@ -268,10 +300,14 @@ static void run_retire(struct arena *a, struct run *r)
 	if (!a->free_runs)
 		LIST_INSERT_HEAD(&heap.roomy, a, link);
 	a->free_runs |= 1u << (r - a->runs);
-	if (a->free_runs == ALL_RUNS && (LIST_FIRST(&heap.roomy) != a || LIST_NEXT(a, link))) {
-		LIST_REMOVE(a, link);
-		span_unmap(&a->span);
+	if (a->free_runs != ALL_RUNS)
+		return;
+	if (heap.spare < SPARE_MAX) {
+		heap.spare++;
+		return;
 	}
+	LIST_REMOVE(a, link);
+	span_unmap(&a->span);
 }
 
 static void *small_alloc(size_t n)
@@ -400,6 +436,56 @@ int secret_unlocked(void)
 
 	pthread_mutex_unlock(&heap.lock);
 	return unlocked;
+}
+
+static size_t whole_pages(size_t n)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (n + page - 1) & ~(page - 1);
+}
+
+void *secret_share(size_t n)
+{
+	void *p = secret_pages_share(whole_pages(n));
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void secret_unshare(void *p, size_t n)
+{
+	if (!p)
+		return;
+	secret_wipe(p, n);
+	munmap(p, whole_pages(n));
+}
+
+int secret_hidden(void)
+{
+	struct span *s;
+	bool any = false, all = true;
+
+	pthread_mutex_lock(&heap.lock);
+	LIST_FOREACH(s, &heap.spans, link)
+	{
+		any = true;
+		all = all && s->pages == SECRET_PAGES_HIDDEN;
+	}
+	pthread_mutex_unlock(&heap.lock);
+	return any && all;
+}
+
+void secret_wipe_all(void)
+{
+	struct span *s;
+
+	LIST_FOREACH(s, &heap.spans, link)
+	{
+		unpoison(s, s->bytes);
+		// The header of an arena holds no secret, and the list goes through it.
+		size_t skip = s->object > 0 ? sizeof(struct span) : HEADER_BYTES;
+		secret_wipe((uint8_t *)s + skip, s->bytes - skip);
+	}
 }
 
 int secret_copy(struct secret *ret, const void *bytes, size_t len)

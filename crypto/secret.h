@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Secret memory: guarded by inaccessible pages, locked, excluded from core dumps and forks' copies
-// (MADV_DONTDUMP), wiped when freed. OpenSSL's allocator is routed to it.
+// Secret memory: guarded by inaccessible pages; hidden from every other process, root's included,
+// where the kernel has memfd_secret(2), else locked; left out of core dumps; wiped when freed.
+// OpenSSL's allocator is routed to it. A forked child has a copy of its own.
+// No system call that pins pages (O_DIRECT, /dev/fuse, splice) may be given hidden memory: EFAULT.
 // Thread-safe. Small objects share locked arenas; each arena stands between guard pages.
 #ifndef WARDFS_CRYPTO_SECRET_H
 #define WARDFS_CRYPTO_SECRET_H
@@ -29,6 +31,19 @@ int secret_equal(const void *a, const void *b, size_t n) WARN_UNUSED;
 
 // Whether any arena could not be locked (RLIMIT_MEMLOCK too small): said once by the programs.
 int secret_unlocked(void);
+
+// Zeroed memory of n bytes that a forked child shares with this process, hidden where possible: to
+// hand a secret from one to the other. NULL when out of memory. Wiped and unmapped by
+// secret_unshare with the same n; a child's own mapping ends with it.
+void *secret_share(size_t n);
+void secret_unshare(void *p, size_t n);
+
+// Whether all of it is hidden memory (memfd_secret) now; 0 while there is none.
+int secret_hidden(void);
+
+// Wipes all secret memory at once, whoever still holds it. Takes no lock: only when no other thread
+// of the process runs any more, and nothing of it is used afterwards.
+void secret_wipe_all(void);
 
 // Scope-bound: `SECRET_AUTO uint8_t *key = secret_alloc(32);`
 static inline void secret_cleanup_(void *pp)

@@ -61,6 +61,7 @@ int attr_kill(struct fs *fs, struct node *n)
 		xattr_replace(fs, n, set, len);
 		return 0;
 	}
+	secret_wipe(set, OBJECT_XATTR_MAX);
 	free(set);
 	return err == WERR_NODATA ? 0 : err;
 }

@@ -166,7 +166,9 @@ static int seal_header(struct checkpoint *c, struct node *n, struct object_heade
 	} else {
 		tree_store_roots(o->tree, h->direct, h->roots);
 	}
-	return object_header_seal(h, &id, o->keys, next_nonce(c), page);
+	int err = object_header_seal(h, &id, o->keys, next_nonce(c), page);
+	object_keys_settle(o->keys);
+	return err;
 }
 
 static bool nothing_to_store(const struct node *n)

@@ -260,7 +260,7 @@ static int make_content(struct fs *fs, struct record *r, struct node *n, const s
 
 		err = !set ? WERR_NOMEM : xattr_codec_check(make->xattrs, make->xattrs_len);
 		if (err) {
-			free(set);
+			free(set); // nothing was put into it
 		} else {
 			memcpy(set, make->xattrs, make->xattrs_len);
 			xattr_replace(fs, n, set, make->xattrs_len);

@@ -481,6 +481,7 @@ static int open_header(struct fs *fs, struct node *n, const uint8_t *page, struc
 	}
 	n->epoch = id.epoch;
 	err = object_header_open(page, n->obj->keys, h);
+	object_keys_settle(n->obj->keys);
 	if (err) {
 		return fs_refuse(fs, n->number, err, "header");
 	}

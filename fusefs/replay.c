@@ -389,7 +389,10 @@ static int apply_xattr(struct node *n, const struct assignment *a)
 	if (a->len) {
 		memcpy(set, a->bytes, a->len);
 	}
-	free(o->xattrs);
+	if (o->xattrs) {
+		secret_wipe(o->xattrs, o->xattrs_len);
+		free(o->xattrs);
+	}
 	o->xattrs = set;
 	o->xattrs_len = a->len;
 	return 0;

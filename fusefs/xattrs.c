@@ -69,6 +69,7 @@ static int set_locked(struct fs *fs, struct node *n, const char *name, const voi
 		err = make_room(fs, n, set_len);
 	}
 	if (err) {
+		secret_wipe(set, OBJECT_XATTR_MAX);
 		free(set);
 		return err;
 	}
@@ -91,6 +92,7 @@ static int remove_locked(struct fs *fs, struct node *n, const char *name)
 	int err =
 		xattr_codec_remove(o->xattrs, o->xattrs_len, name, set, OBJECT_XATTR_MAX, &set_len);
 	if (err) {
+		secret_wipe(set, OBJECT_XATTR_MAX);
 		free(set);
 		return err;
 	}

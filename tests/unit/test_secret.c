@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crypto/secret.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
@@ -169,7 +170,7 @@ START_TEST(mappings_are_guarded)
 	const struct unit_map *m = map_of(p, maps, n);
 
 	ck_assert(unit_map_secret(m));
-	ck_assert_str_eq(m->perms, "rw-p");
+	ck_assert_str_eq(m->perms, secret_hidden() ? "rw-s" : "rw-p");
 	ck_assert_int_eq(m->dumped, 0);
 	ck_assert(m > maps && m < maps + n - 1);
 	ck_assert_str_eq(m[-1].perms, "---p");
@@ -271,7 +272,7 @@ START_TEST(memory_is_given_back)
 	ck_assert_uint_ge(unit_maps_secret_bytes(), COUNT * 4096ul);
 	for (int i = 0; i < COUNT; i++)
 		secret_free(p[i]);
-	ck_assert_uint_le(unit_maps_secret_bytes(), before + 2ul * SPAN);
+	ck_assert_uint_le(unit_maps_secret_bytes(), before + 18ul * SPAN);
 }
 END_TEST
 
@@ -295,6 +296,106 @@ START_TEST(locked_in_a_child)
 	ck_assert_exited(unit_child(child_is_locked, big), 0);
 	secret_free(small);
 	secret_free(big);
+}
+END_TEST
+
+static int change_it(void *p)
+{
+	uint8_t *other = secret_alloc(64);
+
+	if (!unit_all(p, 64, 7))
+		return 1;
+	memset(p, 9, 64);
+	secret_free(other);
+	secret_free(p);
+	return 0;
+}
+
+// Hidden pages are shared mappings: a fork has to part them.
+START_TEST(child_has_its_own)
+{
+	uint8_t *small = secret_alloc(64);
+	uint8_t *big = secret_alloc(20000);
+
+	memset(small, 7, 64);
+	memset(big, 7, 20000);
+	ck_assert_exited(unit_child(change_it, small), 0);
+	ck_assert_exited(unit_child(change_it, big), 0);
+	ck_assert(unit_all(small, 64, 7));
+	ck_assert(unit_all(big, 20000, 7));
+	uint8_t *next = secret_alloc(64);
+	ck_assert_ptr_ne(next, small);
+	secret_free(next);
+	secret_free(small);
+	secret_free(big);
+}
+END_TEST
+
+static int wipe_everything(void *p)
+{
+	uint8_t zeros[100] = {0};
+	uint8_t *big = secret_alloc(50000);
+
+	memset(big, 1, 50000);
+	secret_wipe_all();
+	return unit_raw_equal(p, zeros, 0, 100) && unit_raw_equal(big + 49900, zeros, 0, 100) ? 0
+											      : 1;
+}
+
+START_TEST(all_is_wiped)
+{
+	uint8_t *p = secret_alloc(100);
+
+	memset(p, 7, 100);
+	ck_assert_exited(unit_child(wipe_everything, p), 0);
+	ck_assert(unit_all(p, 100, 7));
+	secret_free(p);
+}
+END_TEST
+
+// Whether [p, p + n) of a process can be read by another one that may read all of it.
+static int peek(pid_t pid, const void *p, void *buf, size_t n)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ssize_t got = pread(fd, buf, n, (off_t)(uintptr_t)p);
+	close(fd);
+	return got == (ssize_t)n;
+}
+
+START_TEST(hidden_from_others)
+{
+	static const char text[] = "nobody else reads this";
+	static char plain[sizeof(text)];
+	char found[sizeof(text)];
+	int ends[2];
+
+	uint8_t *p = secret_alloc(sizeof(text));
+	if (!secret_hidden()) {
+		puts("skip hidden_from_others # no memfd_secret here");
+		return;
+	}
+	memcpy(p, text, sizeof(text));
+	memcpy(plain, text, sizeof(text));
+	ck_assert_int_eq(pipe(ends), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		char c = 0;
+
+		close(ends[1]);
+		(void)!read(ends[0], &c, 1);
+		_exit(0);
+	}
+	close(ends[0]);
+	ck_assert_int_eq(peek(pid, plain, found, sizeof(found)), 1);
+	ck_assert_str_eq(found, text);
+	ck_assert_int_eq(peek(pid, p, found, sizeof(found)), 0);
+	close(ends[1]);
+	waitpid(pid, NULL, 0);
+	secret_free(p);
 }
 END_TEST
 
@@ -572,6 +673,9 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, wrong_frees_abort);
 	tcase_add_test(tc, memory_is_given_back);
 	tcase_add_test(tc, locked_in_a_child);
+	tcase_add_test(tc, child_has_its_own);
+	tcase_add_test(tc, all_is_wiped);
+	tcase_add_test(tc, hidden_from_others);
 	tcase_add_test(tc, no_lock_is_no_failure);
 	tcase_add_test(tc, wipe_and_equal);
 	tcase_add_test(tc, copies);

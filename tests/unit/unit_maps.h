@@ -46,7 +46,8 @@ static inline size_t unit_maps(struct unit_map *v, size_t cap)
 // the first or the last of a process.
 static inline int unit_map_secret(const struct unit_map *m)
 {
-	return memcmp(m->perms, "rw-p", 4) == 0 && !m->dumped && m->start % (256 * 1024) == 0 &&
+	return (memcmp(m->perms, "rw-p", 4) == 0 || memcmp(m->perms, "rw-s", 4) == 0) &&
+	       !m->dumped && m->start % (256 * 1024) == 0 &&
 	       m->end - m->start <= (size_t)64 * 1024 * 1024 && m[-1].end == m->start &&
 	       memcmp(m[-1].perms, "---p", 4) == 0 && m[1].start == m->end &&
 	       memcmp(m[1].perms, "---p", 4) == 0;
