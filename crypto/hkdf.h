@@ -20,6 +20,7 @@ enum hkdf_label {
 	HKDF_MASTER_WRAP,    // 64
 	HKDF_PSK_WRAP,       // 64
 	HKDF_JOURNAL_RECORD, // 32; context: u32 mount number
+	HKDF_EPOCH_ANCHOR,   // 32; of a master key
 	HKDF_LABELS
 };
 const char *hkdf_label(enum hkdf_label label);

@@ -17,6 +17,7 @@ enum {
 	AT_INCOMPAT = 32,
 	AT_VAULT_ID = 40,
 	AT_POLICY = 128,
+	AT_WRITTEN = 1008,
 	AT_SLOTS = 1024,
 	AT_MASTERS = AT_SLOTS + KEYSLOT_MAX * KEYSLOT_BYTES,
 	MASTER_BYTES = 96,
@@ -196,7 +197,8 @@ static int parse_fixed(struct rcursor *c, struct vault_header *h)
 	h->epoch = rcursor_u32(c);
 	h->journal_bytes = rcursor_u64(c);
 	h->created_s = rcursor_u64(c);
-	rcursor_zero(c, AT_SLOTS - AT_POLICY);
+	rcursor_zero(c, AT_WRITTEN - AT_POLICY);
+	rcursor_bytes(c, h->written, sizeof h->written);
 	return 0;
 }
 
@@ -277,7 +279,8 @@ static void write_fixed(struct wcursor *c, const struct vault_header *h)
 	wcursor_u32(c, h->epoch);
 	wcursor_u64(c, h->journal_bytes);
 	wcursor_u64(c, h->created_s);
-	wcursor_zero(c, AT_SLOTS - AT_POLICY);
+	wcursor_zero(c, AT_WRITTEN - AT_POLICY);
+	wcursor_bytes(c, h->written, sizeof h->written);
 }
 
 static void write_masters(struct wcursor *c, const struct vault_header *h)

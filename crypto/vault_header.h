@@ -19,6 +19,7 @@
 #define MASTER_KEY_BYTES 64
 #define MASTER_WRAPPED_BYTES (16 + MASTER_KEY_BYTES)
 #define MOUNT_NUMBER_MAX 0xffffffu
+#define VAULT_WRITTEN_BYTES 16
 #define VAULT_CLASS 1 // the one class of format 1
 #define VAULT_JOURNAL_MIN_BYTES (8ull << 20)
 #define VAULT_JOURNAL_MAX_BYTES (4ull << 30)
@@ -49,6 +50,8 @@ struct vault_header {
 	uint32_t epoch;            // current epoch of class 1: that of the last master
 	uint64_t journal_bytes;    // VAULT_JOURNAL_MIN_BYTES..MAX, whole pages
 	uint64_t created_s;
+	uint8_t written[VAULT_WRITTEN_BYTES]; // random, new with every write: two copies of a
+					      // vault that went their own ways differ in it
 	uint8_t slots[KEYSLOT_MAX][KEYSLOT_BYTES];
 	unsigned masters_len;
 	struct master_record masters[VAULT_MASTERS_MAX]; // sorted by (class, epoch)

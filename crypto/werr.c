@@ -56,6 +56,7 @@ static const struct row rows[] = {
 	[-WERR_NOTPERMITTED] = {"operation not permitted", EPERM, EXIT_WARD_PERM},
 	[-WERR_NODEVICE] = {"no /dev/fuse: FUSE is not available here", ENODEV, EXIT_WARD_NODEVICE},
 	[-WERR_INTERRUPTED] = {"interrupted", EINTR, EXIT_WARD_INTERRUPTED},
+	[-WERR_ANCHOR] = {"the anchor is damaged or of another vault", EIO, EXIT_WARD_ANCHOR},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 

@@ -47,6 +47,7 @@ enum werr {
 	WERR_NOTPERMITTED = -37, // EPERM
 	WERR_NODEVICE = -38,     // no /dev/fuse
 	WERR_INTERRUPTED = -39,
+	WERR_ANCHOR = -40, // this machine's record of the vault is damaged or foreign
 };
 
 // The stable one-line text of a code ("wrong passphrase", …); never NULL.
@@ -81,6 +82,7 @@ enum werr_exit {
 	EXIT_WARD_READONLY = 17,
 	EXIT_WARD_NODEVICE = 18,
 	EXIT_WARD_INTERRUPTED = 19,
+	EXIT_WARD_ANCHOR = 20,
 };
 int werr_exit(int code);
 

@@ -4,6 +4,7 @@
 #include "daemon/worker.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "daemon/mountpoint.h"
+#include "daemon/statedir.h"
 #include "daemon/worker_channel.h"
 #include "daemon/worker_control.h"
 #include "fusefs/fs.h"
@@ -32,6 +34,8 @@ struct worker {
 	const struct worker_params *params;
 	const struct worker_link *link;
 	struct vault *vault;
+	struct anchor *anchor;    // NULL: not asked for
+	char state_dir[PATH_MAX]; // the anchor's folder; empty: none
 	struct fs *fs;
 	struct fuse_server *server;
 	struct worker_control *control;
@@ -159,8 +163,21 @@ static int fail(struct worker_error *e, enum worker_stage stage, int code)
 	return code;
 }
 
+// The folder of the vault's anchor, made while it can be. Its absence is told of later.
+static void find_state_dir(struct worker *w, const uint8_t *vault_id)
+{
+	int err = w->params->no_anchor
+			  ? WERR_NOTFOUND
+			  : statedir_vault_path(vault_id, w->state_dir, sizeof(w->state_dir));
+
+	if (!err && !w->params->opts.readonly)
+		err = statedir_make(vault_id);
+	if (err)
+		w->state_dir[0] = 0;
+}
+
 // Everything that can be found out before the passphrase: the directory, its lock, its header.
-static int look_at_vault(const struct worker *w, struct host **ret)
+static int look_at_vault(struct worker *w, struct host **ret)
 {
 	struct vault_sealed sealed;
 	struct host *host;
@@ -169,8 +186,10 @@ static int look_at_vault(const struct worker *w, struct host **ret)
 	if (err)
 		return err;
 	err = vault_read_sealed(host, &sealed);
-	if (!err)
+	if (!err) {
+		find_state_dir(w, sealed.vault_id);
 		vault_sealed_clear(&sealed);
+	}
 	if (!err)
 		err = host->ops->lock(host, !w->params->opts.readonly);
 	if (!err && !w->params->opts.readonly && access(w->params->dir, W_OK | X_OK))
@@ -181,6 +200,42 @@ static int look_at_vault(const struct worker *w, struct host **ret)
 	}
 	*ret = host;
 	return 0;
+}
+
+// Why the anchor refused the vault, and which keyslots differ.
+static void explain(struct worker *w, struct worker_error *e)
+{
+	struct anchor_state s;
+	char line[256];
+
+	if (!w->anchor)
+		return;
+	anchor_get(w->anchor, &s);
+	if (anchor_refusal(&s, e->detail, sizeof(e->detail)) <= 0)
+		return;
+	for (unsigned n = 0; anchor_change_line(&s, n, line, sizeof(line)) > 0; n++)
+		w->link->warn(w->link->arg, line);
+}
+
+// What this machine knows of the vault that is now open.
+static void tell_anchor(struct worker *w)
+{
+	struct anchor_state s;
+	char line[256];
+
+	if (!w->anchor)
+		return;
+	anchor_get(w->anchor, &s);
+	const int records = !w->params->opts.readonly;
+	if ((records || s.verdict != ANCHOR_NEW) && anchor_news(&s, line, sizeof(line)) > 0) {
+		if (s.verdict == ANCHOR_NOPLACE)
+			w->link->warn(w->link->arg, line);
+		else
+			w->link->tell(w->link->arg, line);
+	}
+	for (unsigned n = 0; anchor_change_line(&s, n, line, sizeof(line)) > 0; n++)
+		w->link->warn(w->link->arg, line);
+	anchor_tell_slots(w->anchor);
 }
 
 static int unlock(struct worker *w, struct host *host, const struct secret *passphrase)
@@ -276,8 +331,12 @@ static int mount_and_serve(struct worker *w, struct worker_error *e)
 {
 	int err = open_engine(w);
 
-	if (err)
+	if (err) {
+		if (err == WERR_ROLLBACK)
+			explain(w, e);
 		return fail(e, WORKER_ENGINE, err);
+	}
+	tell_anchor(w);
 	w->link->stage(w->link->arg, WORKER_MOUNT);
 	err = fuse_server_new(w->fs, &w->params->opts, w->params->mountpoint, -1, &w->server);
 	if (err) {
@@ -307,6 +366,8 @@ static int run(struct worker *w, struct host *host, struct secret *passphrase,
 	secret_clear(passphrase);
 	if (err) {
 		watch_end(w);
+		if (err == WERR_ROLLBACK || err == WERR_ANCHOR)
+			explain(w, e);
 		return fail(e, WORKER_KEY, err);
 	}
 	err = mount_and_serve(w, e);
@@ -324,11 +385,19 @@ int worker_serve(const struct worker_params *params, const struct worker_link *l
 	struct host *host;
 
 	int err = look_at_vault(&w, &host);
+	if (!err && !params->no_anchor) {
+		const unsigned flags = params->opts.readonly ? STATEDIR_READONLY : 0;
+
+		err = statedir_attach(host, flags, &w.anchor);
+		if (err)
+			host->ops->close(host);
+	}
 	if (err)
 		return fail(ret_error, WORKER_VAULT, err);
 	err = link->passphrase(link->arg, &passphrase);
 	if (err) {
 		host->ops->close(host);
+		anchor_free(w.anchor);
 		ret_error->reported = 1;
 		return fail(ret_error, WORKER_KEY, err);
 	}
@@ -337,5 +406,6 @@ int worker_serve(const struct worker_params *params, const struct worker_link *l
 		log_line(&w, LOG_ERR,
 			 "the vault could not be closed cleanly; the next mount "
 			 "recovers it from its journal");
+	anchor_free(w.anchor);
 	return err;
 }

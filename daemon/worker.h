@@ -24,15 +24,18 @@ struct worker_params {
 	const char *mountpoint; // absolute, checked
 	struct mountopts opts;
 	int foreground; // serve in this process
+	int no_anchor;  // do not ask whether this machine has seen a newer state (read-only)
 };
 
 // Called in the calling process (never in a forked worker). passphrase: prints its own errors and
 // returns a code. stage: may be NULL. warn: a line for the user, before WORKER_READY; in the
-// foreground also what the engine has to say later, from any thread.
+// foreground also what the engine has to say later, from any thread. tell: the same for what is no
+// trouble.
 struct worker_hooks {
 	int (*passphrase)(void *arg, struct secret *ret);
 	void (*stage)(void *arg, enum worker_stage stage);
 	void (*warn)(void *arg, const char *line);
+	void (*tell)(void *arg, const char *line);
 	void *arg;
 };
 

@@ -20,6 +20,7 @@
 enum message_kind {
 	MESSAGE_STAGE,
 	MESSAGE_WARN,
+	MESSAGE_TELL,
 	MESSAGE_ASK, // for the passphrase
 	MESSAGE_READY,
 	MESSAGE_FAILED,
@@ -91,6 +92,15 @@ static void channel_warn(void *arg, const char *line)
 	(void)!send_message(c->fd, &m);
 }
 
+static void channel_tell(void *arg, const char *line)
+{
+	struct channel *c = arg;
+	struct message m = {.kind = MESSAGE_TELL};
+
+	snprintf(m.text, sizeof(m.text), "%s", line);
+	(void)!send_message(c->fd, &m);
+}
+
 // Whoever waits for the end of our output must not wait for the unmount.
 static void channel_detach(void *arg)
 {
@@ -130,6 +140,7 @@ static _Noreturn void child(const struct worker_params *params, int fd)
 		.passphrase = channel_passphrase,
 		.stage = channel_stage,
 		.warn = channel_warn,
+		.tell = channel_tell,
 		.detach = channel_detach,
 		.ready = channel_ready,
 		.arg = &c,
@@ -201,6 +212,9 @@ static int attend(int fd, pid_t pid, const struct worker_hooks *hooks, struct wo
 			break;
 		case MESSAGE_WARN:
 			hooks->warn(hooks->arg, m.text);
+			break;
+		case MESSAGE_TELL:
+			hooks->tell(hooks->arg, m.text);
 			break;
 		case MESSAGE_ASK: {
 			int err = answer_passphrase(fd, hooks);
@@ -276,6 +290,13 @@ static void own_warn(void *arg, const char *line)
 	hooks->warn(hooks->arg, line);
 }
 
+static void own_tell(void *arg, const char *line)
+{
+	const struct worker_hooks *hooks = arg;
+
+	hooks->tell(hooks->arg, line);
+}
+
 static void own_detach(void *arg)
 {
 	(void)arg;
@@ -295,6 +316,7 @@ static int mount_in_foreground(const struct worker_params *params, const struct 
 		.passphrase = own_passphrase,
 		.stage = own_stage,
 		.warn = own_warn,
+		.tell = own_tell,
 		.detach = own_detach,
 		.ready = own_ready,
 		.arg = (void *)(uintptr_t)hooks,

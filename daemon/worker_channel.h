@@ -11,6 +11,7 @@ struct worker_link {
 	int (*passphrase)(void *arg, struct secret *ret);
 	void (*stage)(void *arg, enum worker_stage stage);
 	void (*warn)(void *arg, const char *line);
+	void (*tell)(void *arg, const char *line);
 	// Leaves the starter's terminal, just before serving.
 	void (*detach)(void *arg);
 	// The folder is usable. WERR_INTERRUPTED when nobody is there to hear it.

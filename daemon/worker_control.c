@@ -56,20 +56,37 @@ struct fuse_server *worker_control_fuse(struct worker_control *w)
 
 // ---- state ----
 
+// What this machine's record of the vault says.
+static void add_anchor(json_t *j, const struct fs_status *st)
+{
+	json_object_set_new(j, "anchor",
+			    json_string(st->anchor > 0    ? "kept"
+					: st->anchor == 0 ? "none"
+							  : werr_text(st->anchor)));
+	if (!st->closed_s)
+		return;
+	json_object_set_new(j, "last_closed_s", json_integer((json_int_t)st->closed_s));
+	json_object_set_new(j, "last_closed_mount", json_integer(st->closed_mount));
+	json_object_set_new(j, "last_closed_by", json_string(st->closed_machine));
+}
+
 static json_t *counters(struct fs *fs)
 {
 	struct fs_status st;
 
 	fs_get_status(fs, &st);
-	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI sb ss}", "mount_number",
-			 (json_int_t)st.mount, "checkpoints", (json_int_t)st.checkpoints,
-			 "generation", (json_int_t)st.generation, "journal_used_bytes",
-			 (json_int_t)st.journal_used, "journal_capacity_bytes",
-			 (json_int_t)st.journal_capacity, "nodes", (json_int_t)st.nodes,
-			 "overlay_bytes", (json_int_t)st.overlay_bytes, "metadata_bytes",
-			 (json_int_t)st.metadata_bytes, "refusals", (json_int_t)st.refusals,
-			 "fsyncs", (json_int_t)st.fsyncs, "commits", (json_int_t)st.commits,
-			 "readonly", st.readonly, "readonly_reason", st.readonly_reason);
+	json_t *j = json_pack("{sI sI sI sI sI sI sI sI sI sI sI sb ss}", "mount_number",
+			      (json_int_t)st.mount, "checkpoints", (json_int_t)st.checkpoints,
+			      "generation", (json_int_t)st.generation, "journal_used_bytes",
+			      (json_int_t)st.journal_used, "journal_capacity_bytes",
+			      (json_int_t)st.journal_capacity, "nodes", (json_int_t)st.nodes,
+			      "overlay_bytes", (json_int_t)st.overlay_bytes, "metadata_bytes",
+			      (json_int_t)st.metadata_bytes, "refusals", (json_int_t)st.refusals,
+			      "fsyncs", (json_int_t)st.fsyncs, "commits", (json_int_t)st.commits,
+			      "readonly", st.readonly, "readonly_reason", st.readonly_reason);
+	if (j)
+		add_anchor(j, &st);
+	return j;
 }
 
 static json_t *describe(struct worker_control *w)

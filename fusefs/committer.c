@@ -130,6 +130,7 @@ void fs_fsync(struct fs *fs, uint64_t ino, int datasync, fs_done done, void *arg
 		} else {
 			commit_group(fs, q);
 		}
+		anchoring_note(fs, true);
 		return;
 	}
 	if (path == FSYNC_COMMIT) {
@@ -372,6 +373,9 @@ int fs_checkpoint(struct fs *fs)
 	}
 	int err = checkpoint_run(fs);
 	node_sweep(fs);
+	if (fs->params.manual) {
+		anchoring_note(fs, true);
+	}
 	return err;
 }
 

@@ -34,6 +34,7 @@ static int init_locks(struct fs *fs)
 	rc |= pthread_condattr_init(&clock);
 	rc |= pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	rc |= pthread_cond_init(&fs->work_cond, &clock);
+	rc |= pthread_cond_init(&fs->anchorer_cond, &clock);
 	rc |= pthread_cond_init(&fs->done_cond, NULL);
 	rc |= pthread_mutex_init(&fs->freeze_lock, NULL);
 	rc |= pthread_cond_init(&fs->freeze_cond, &clock);
@@ -44,6 +45,7 @@ static int init_locks(struct fs *fs)
 
 static void free_fs(struct fs *fs)
 {
+	anchoring_stop(fs);
 	checkpoint_discard(fs);
 	if (fs->root) {
 		node_put(fs, fs->root);
@@ -66,6 +68,7 @@ static void free_fs(struct fs *fs)
 	pthread_cond_destroy(&fs->freeze_cond);
 	pthread_mutex_destroy(&fs->space_lock);
 	pthread_cond_destroy(&fs->work_cond);
+	pthread_cond_destroy(&fs->anchorer_cond);
 	pthread_cond_destroy(&fs->done_cond);
 	free(fs);
 }
@@ -186,6 +189,11 @@ static int write_state(struct fs *fs, uint32_t state, uint32_t replaying)
 	fs->v->h->state = state;
 	fs->v->h->replaying = replaying;
 	fs->v->h->journal_sequence = 0;
+	// The chain that the header will speak of is durable already, the anchor learns of it with
+	// the header.
+	if (state == VAULT_DIRTY) {
+		anchoring_note(fs, false);
+	}
 	return vault_write(fs->v);
 }
 
@@ -380,6 +388,12 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	if (err == 0) {
 		err = threads_start(fs);
 	}
+	if (err == 0) {
+		err = anchoring_start(fs);
+		if (err) {
+			threads_stop(fs);
+		}
+	}
 	if (err) {
 		free_fs(fs);
 		return err;
@@ -405,6 +419,7 @@ int fs_close(struct fs *fs)
 			h->state = VAULT_CLEAN;
 			h->replaying = 0;
 			h->journal_sequence = journal_sequence(fs->j);
+			anchoring_note(fs, false);
 			err = vault_write(fs->v);
 		}
 	}
@@ -441,4 +456,5 @@ void fs_get_status(struct fs *fs, struct fs_status *ret)
 		.readonly = atomic_load(&fs->read_only),
 	};
 	memcpy(ret->readonly_reason, fs->read_only_reason, sizeof ret->readonly_reason);
+	anchoring_status(fs, ret);
 }

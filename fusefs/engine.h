@@ -227,6 +227,10 @@ struct fs {
 	uint64_t space_checked_ms; // space_lock
 	pthread_t committer, checkpointer, flusher[2];
 	unsigned threads;
+	pthread_t anchorer;
+	pthread_cond_t anchorer_cond; // with work_lock
+	bool anchorer_runs;           // of the thread that opens and closes
+	bool anchorer_stop;           // work_lock
 
 	struct unlink_entry
 		*unlinks; // dirty_lock: host files to remove after the next completed checkpoint
@@ -470,6 +474,15 @@ void want_sweep(struct fs *fs); // the cache holds more than its share
 void freeze_wait(struct fs *fs);
 // Before the engine closes: thaws.
 void freeze_end(struct fs *fs);
+
+// --- anchoring.c: what the anchor may claim (no anchor: nothing happens) ---
+// Tells the anchor what is durable; `write`: it is written at once.
+void anchoring_note(struct fs *fs, bool write);
+// After the journal was read: WERR_ROLLBACK when this machine has seen more of it.
+int anchoring_check(struct fs *fs, uint64_t root_generation) WARN_UNUSED;
+void anchoring_status(struct fs *fs, struct fs_status *ret);
+int anchoring_start(struct fs *fs) WARN_UNUSED;
+void anchoring_stop(struct fs *fs); // before anything that the thread uses goes away
 
 // --- names.c, shared with rename.c and links.c ---
 // A directory's table entry by name; dir locked. WERR_NOTFOUND, WERR_NAMETOOLONG.

@@ -151,6 +151,10 @@ int fs_freeze(struct fs *fs, unsigned timeout_ms, void (*thawed)(void *arg), voi
 int fs_thaw(struct fs *fs) WARN_UNUSED;
 bool fs_frozen(struct fs *fs);
 
+// The anchor (fusefs/anchor.h), if there is one, learns at once what is durable by now, instead of
+// within seconds.
+void fs_note_anchor(struct fs *fs);
+
 struct fs_dirent {
 	const char *name;    // NUL-terminated, valid during the call
 	uint64_t cookie;     // where to go on *after* this entry
@@ -196,6 +200,10 @@ struct fs_status {
 	uint64_t fsyncs, commits; // fsyncs answered, journal flushes for them
 	int readonly;
 	char readonly_reason[96]; // empty unless the engine made itself read-only
+	int anchor;               // 1: kept; 0: none; negative: the code why it is behind
+	uint64_t closed_s;        // last clean end on this machine; 0: none known
+	uint32_t closed_mount;
+	char closed_machine[64];
 };
 void fs_get_status(struct fs *fs, struct fs_status *ret);
 

@@ -18,6 +18,7 @@
 
 #include "crypto/werr.h"
 
+struct anchor;
 struct host;      // one open vault directory
 struct host_file; // one open file; independent handles of the same file are allowed
 
@@ -84,6 +85,9 @@ struct host_ops {
 // Implementations embed this as their first member.
 struct host {
 	const struct host_ops *ops;
+	// What this machine knows of the vault (fusefs/anchor.h): attached by whoever opens the
+	// host, before the vault is opened; not owned. NULL: nothing is compared or recorded.
+	struct anchor *anchor;
 };
 struct host_file {
 	struct host *host;

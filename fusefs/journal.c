@@ -747,3 +747,13 @@ uint64_t journal_capacity(const struct journal *j)
 {
 	return j->log_bytes - BLOCK;
 }
+
+void journal_claim(struct journal *j, struct journal_claim *ret)
+{
+	pthread_mutex_lock(&j->lock);
+	ret->mount = j->sb.mount;
+	ret->counter = j->sb.counter;
+	ret->sequence = j->durable;
+	memcpy(ret->salt, j->sb.salt, sizeof(ret->salt));
+	pthread_mutex_unlock(&j->lock);
+}

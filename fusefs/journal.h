@@ -92,6 +92,15 @@ uint64_t
 journal_used(struct journal *j); // bytes from tail to head, in whole blocks, skipped ones included
 uint64_t journal_capacity(const struct journal *j); // bytes that used can reach
 
+// What is durable of the journal: its chain (mount and salt), the newest superblock's counter, the
+// last record. Thread-safe.
+struct journal_claim {
+	uint32_t mount;
+	uint64_t counter, sequence;
+	uint8_t salt[SUPERBLOCK_SALT_BYTES];
+};
+void journal_claim(struct journal *j, struct journal_claim *ret);
+
 // A mark of the position right behind the record appended last: taken at the cut of a checkpoint.
 struct journal_mark {
 	uint64_t sequence;

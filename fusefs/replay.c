@@ -747,6 +747,15 @@ int replay_journal(struct fs *fs, bool needs_mount)
 		err = WERR_ROLLBACK;
 	}
 	if (err == 0) {
+		err = anchoring_check(fs, rp.root_generation);
+		if (err) {
+			fs_log(fs, LOG_ERR,
+			       "the journal is older than this machine has seen it: its end was "
+			       "cut "
+			       "off, or an older one was put in its place");
+		}
+	}
+	if (err == 0) {
 		err = base_state(&rp);
 	}
 	for (size_t i = 0; err == 0 && i < rp.payloads_len; i++) {

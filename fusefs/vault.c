@@ -6,6 +6,7 @@
 
 #include "crypto/rng.h"
 #include "crypto/secret.h"
+#include "fusefs/anchor.h"
 #include "fusefs/journal.h"
 
 _Static_assert(VAULT_JOURNAL_MIN_BYTES == JOURNAL_MIN_BYTES &&
@@ -110,7 +111,14 @@ struct opened {
 	unsigned slot;
 	uint8_t *root_key; // secret memory
 	struct vault_header *h;
+	uint8_t mac[ANCHOR_MAC_BYTES]; // the last bytes of the header
 };
+
+// The MAC ends an encoded header.
+static const uint8_t *mac_of(const uint8_t *buf)
+{
+	return buf + VAULT_HEADER_BYTES - ANCHOR_MAC_BYTES;
+}
 
 static void opened_clear(struct opened *o)
 {
@@ -190,6 +198,7 @@ static int open_copy(const uint8_t *buf, const struct secret *passphrase, struct
 	o->h = malloc(sizeof *o->h);
 	if (!o->root_key || !o->h)
 		return WERR_NOMEM;
+	memcpy(o->mac, mac_of(buf), sizeof o->mac);
 	err = open_slots(buf, vault_id, infos, passphrase, cache, o);
 	return err ? err : vault_header_decode(buf, VAULT_HEADER_BYTES, o->root_key, o->h);
 }
@@ -326,6 +335,7 @@ static int encode_next(struct vault_header *h, const uint8_t *mac_key, uint8_t *
 	if (h->write_counter == UINT64_MAX)
 		return WERR_LIMIT;
 	h->write_counter++;
+	rng_bytes(h->written, sizeof h->written);
 	return vault_header_encode(h, mac_key, buf);
 }
 
@@ -337,7 +347,12 @@ static int write_header(struct host *host, struct vault_header *h, const struct 
 	if (!buf)
 		return WERR_NOMEM;
 	int err = encode_next(h, keyring_header_mac(ring), buf);
-	return err ? err : write_both(host, buf, intact);
+	if (!err)
+		err = write_both(host, buf, intact);
+	// Both files are durable: only now the anchor may know of it.
+	if (!err && host->anchor)
+		anchor_note_header(host->anchor, h, ring, mac_of(buf));
+	return err;
 }
 
 int vault_write(struct vault *v)
@@ -362,6 +377,12 @@ static int read_and_unlock(struct host *host, const struct secret *passphrase, s
 	return err;
 }
 
+// Whether this machine has seen a newer state of the vault.
+static int compare_anchor(struct host *host, const struct opened *o, const struct keyring *ring)
+{
+	return host->anchor ? anchor_check(host->anchor, o->h, ring, o->mac, o->slot) : 0;
+}
+
 int vault_open(struct host *host, const struct secret *passphrase, int readonly, struct vault **ret)
 {
 	struct opened o = {.err = 0};
@@ -377,17 +398,24 @@ int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 	if (err)
 		goto fail;
 	err = keyring_new(o.h, o.root_key, &v->ring);
+	if (!err)
+		err = compare_anchor(host, &o, v->ring);
 	if (err)
 		goto fail;
 	v->host = host;
 	v->h = o.h;
+	v->slot = o.slot;
 	v->readonly = readonly;
 	secret_free(o.root_key);
 	*ret = v;
 	return 0;
 fail:
 	opened_clear(&o);
+	if (v)
+		keyring_free(v->ring);
 	free(v);
+	if (host->anchor)
+		anchor_forget(host->anchor);
 	host->ops->close(host);
 	return err;
 }
@@ -398,6 +426,8 @@ void vault_close(struct vault *v)
 		return;
 	keyring_free(v->ring);
 	free(v->h);
+	if (v->host->anchor)
+		anchor_forget(v->host->anchor);
 	v->host->ops->close(v->host);
 	free(v);
 }
@@ -480,9 +510,11 @@ static int write_new(struct host *host, struct vault_header *h, const struct key
 	if (err)
 		return err;
 	err = host_replace_top(host, VAULT_FILE_COPY, buf, VAULT_HEADER_BYTES);
-	if (err)
-		return err;
-	return host_replace_top(host, VAULT_FILE, buf, VAULT_HEADER_BYTES);
+	if (!err)
+		err = host_replace_top(host, VAULT_FILE, buf, VAULT_HEADER_BYTES);
+	if (!err && host->anchor)
+		anchor_note_header(host->anchor, h, ring, mac_of(buf));
+	return err;
 }
 
 // After a failure: the directory was empty before. What cannot be removed is reported by nobody, it
@@ -571,8 +603,12 @@ static int passwd_opened(struct host *host, struct opened *o, unsigned intact,
 	if (o->h->state != VAULT_CLEAN)
 		return WERR_BUSY;
 	int err = keyring_new(o->h, o->root_key, &old_ring);
-	if (err)
+	if (!err)
+		err = compare_anchor(host, o, old_ring);
+	if (err) {
+		keyring_free(old_ring);
 		return err;
+	}
 	err = renew(o, passphrase, kdf, now_s, &new_ring);
 	if (!err)
 		err = write_header(host, o->h, new_ring, &intact);
@@ -607,5 +643,7 @@ int vault_passwd(struct host *host, const struct secret *old, const struct secre
 		return err;
 	err = passwd_opened(host, &o, intact, new_, kdf, now_s);
 	opened_clear(&o);
+	if (host->anchor)
+		anchor_forget(host->anchor);
 	return err;
 }

@@ -23,6 +23,7 @@ struct vault {
 	// The header files known to hold what was last read or written: bit 0 wardfs.vault, bit 1
 	// its copy.
 	unsigned intact;
+	unsigned slot; // that was opened
 };
 
 struct vault_create_params {
@@ -72,11 +73,20 @@ void vault_sealed_clear(struct vault_sealed *s);
 int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
 		 uint8_t **ret_root_key, unsigned *ret_slot, struct vault_header *ret) WARN_UNUSED;
 
-// All of it: lock (exclusive, or shared when readonly; WERR_BUSY), read, unlock, key ring. Takes
-// over host (closes it on failure too).
+// All of it: lock (exclusive, or shared when readonly; WERR_BUSY), read, unlock, key ring, and the
+// comparison with host->anchor (WERR_ROLLBACK, WERR_ANCHOR). Takes over host (closes it on failure
+// too).
 int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 	       struct vault **ret) WARN_UNUSED;
 void vault_close(struct vault *v); // wipes keys, releases the lock
+
+// Takes a vault that is older than this machine's anchor (opened with an anchor that accepts) for
+// the newest: the header is written with a mount number and a write counter that no state seen here
+// had, and the anchor forgets what it knew. WERR_LIMIT: no higher number is left.
+int vault_accept(struct vault *v) WARN_UNUSED;
+// Of a vault that is not clean: compares the journal's end with the anchor, which then knows.
+// WERR_ROLLBACK (unless the anchor accepts); the codes of journal_open.
+int vault_compare_journal(struct vault *v) WARN_UNUSED;
 
 // Writes v->h (write counter + 1) to wardfs.vault, durably, then to its copy. The counter stays
 // raised on failure. A full host is no failure: then the files are written over in place, one after

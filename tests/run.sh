@@ -164,6 +164,8 @@ if [ -z "${WARDFS_TEST_TMP:-}" ]; then
 	own_tmp=$WARDFS_TEST_TMP
 fi
 export WARDFS_TEST_TMP
+# What the tests' vaults leave on this machine goes with them.
+export XDG_STATE_HOME=$WARDFS_TEST_TMP/state
 
 run_step build 600 "bash tests/steps/build.sh normal"
 for i in "${!names[@]}"; do

@@ -80,7 +80,10 @@ static const struct advice {
 		     "--ro"},
 	{WERR_DAMAGED, "a file that the vault needs is missing or no plain file; restore it from a "
 		       "backup"},
-	{WERR_ROLLBACK, "older than what this machine has seen; restore the newest backup"},
+	{WERR_ROLLBACK, "something in it was put back to an earlier state; restore the newest "
+			"backup (see the log for what is old)"},
+	{WERR_ANCHOR, "this machine's record of it is damaged; make a new one with 'wardfs "
+		      "accept'"},
 	{WERR_KDFMEM, "too little free memory for the key derivation of this vault; end other "
 		      "programs, or use a machine with more memory"},
 	{WERR_MFILE, "too many open files; raise the limit with 'ulimit -n'"},

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/statedir.h"
 #include "fusefs/journal.h"
 #include "fusefs/vault.h"
 #include "tools/calibrate.h"
@@ -178,6 +179,19 @@ static int journal_mib(struct host *host, uint64_t *ret)
 	return err;
 }
 
+// A vault without a record on this machine works, but its return to an older state goes unnoticed.
+static void warn_anchor(struct anchor *anchor, const char *dir)
+{
+	struct anchor_state s;
+
+	anchor_get(anchor, &s);
+	if (s.trouble)
+		report_warn(dir,
+			    "this machine cannot keep a record of it (%s): an older state of it "
+			    "would not be noticed",
+			    werr_text(s.trouble));
+}
+
 static int create(const struct request *r, const struct argon_params *kdf,
 		  const struct secret *passphrase, uint64_t *ret_journal_mib)
 {
@@ -187,17 +201,26 @@ static int create(const struct request *r, const struct argon_params *kdf,
 		.created_s = (uint64_t)time(NULL),
 		.journal_bytes = r->journal_mib << 20,
 	};
+	struct anchor *anchor = NULL;
 	struct host *host;
 	int err = host_posix_open(r->dir, 1, &host);
 
 	if (err)
 		return err;
+	err = statedir_attach(host, 0, &anchor);
+	if (err) {
+		host->ops->close(host);
+		return err;
+	}
 	struct progress *p = progress_start("Making the vault");
 	err = vault_create(host, &params, passphrase);
 	progress_stop(p);
 	if (!err)
 		err = journal_mib(host, ret_journal_mib);
 	host->ops->close(host);
+	if (!err)
+		warn_anchor(anchor, r->dir);
+	anchor_free(anchor);
 	return err;
 }
 

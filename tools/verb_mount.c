@@ -12,6 +12,7 @@
 #include "tools/options.h"
 #include "tools/passphrase.h"
 #include "tools/progress.h"
+#include "tools/refusal.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
 
@@ -20,13 +21,14 @@ struct request {
 	struct mountopts opts;
 	int nonempty;
 	int foreground;
+	int no_anchor;
 	const char *operands[2]; // DIR, MNT as given
 	char dir[PATH_MAX];      // absolute
 	char mountpoint[PATH_MAX];
 	struct progress *progress;
 };
 
-enum { KEY_RO = 1 };
+enum { KEY_RO = 1, KEY_NO_ANCHOR };
 
 // "nonempty" is about the mount point, which the FUSE side does not look at. Takes it out of the
 // list.
@@ -86,6 +88,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_RO:
 		r->opts.readonly = 1;
 		return 0;
+	case KEY_NO_ANCHOR:
+		r->no_anchor = 1;
+		return 0;
+	case ARGP_KEY_SUCCESS:
+		if (r->no_anchor && !r->opts.readonly)
+			argp_failure(state, EXIT_WARD_USAGE, 0,
+				     "--no-anchor is for looking only: say --ro as well, or take "
+				     "an older state with 'wardfs accept'");
+		return 0;
 	default:
 		return options_operands(key, arg, state, r->operands, 2, "DIR MNT");
 	}
@@ -94,6 +105,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp_option table[] = {
 	{NULL, 'o', "OPTS", 0, "mount options, separated by commas", 0},
 	{"ro", KEY_RO, NULL, 0, "read-only; writes nothing to the vault", 0},
+	{"no-anchor", KEY_NO_ANCHOR, NULL, 0,
+	 "with --ro: also when this machine has seen a newer state of the vault", 0},
 	{"foreground", 'f', NULL, 0, "stay in the foreground, log to standard error", 0},
 	{0},
 };
@@ -209,6 +222,13 @@ static void on_warn(void *arg, const char *line)
 	report_warn(r->operands[0], "%s", line);
 }
 
+static void on_tell(void *arg, const char *line)
+{
+	struct request *r = arg;
+
+	(void)report_fail(0, r->operands[0], "%s", line);
+}
+
 static int report_mount(int err, const struct worker_error *e, const char *mnt)
 {
 	if (err == WERR_NODEVICE)
@@ -226,6 +246,8 @@ static int report_error(int err, const struct worker_error *e, const struct requ
 		return err;
 	if (err == WERR_INTERRUPTED)
 		return report_fail(err, r->operands[0], "interrupted; nothing is mounted");
+	if (e->detail[0] && (err == WERR_ROLLBACK || err == WERR_ANCHOR))
+		return refusal_report_text(err, r->operands[0], e->detail);
 	switch (e->stage) {
 	case WORKER_MOUNT:
 		return report_mount(err, e, r->operands[1]);
@@ -272,11 +294,13 @@ int verb_mount(int argc, char **argv)
 		.mountpoint = r.mountpoint,
 		.opts = r.opts,
 		.foreground = r.foreground,
+		.no_anchor = r.no_anchor,
 	};
 	const struct worker_hooks hooks = {
 		.passphrase = on_passphrase,
 		.stage = on_stage,
 		.warn = on_warn,
+		.tell = on_tell,
 		.arg = &r,
 	};
 	err = worker_mount(&params, &hooks, &e);

@@ -3,11 +3,13 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "daemon/statedir.h"
 #include "fusefs/vault.h"
 #include "tools/calibrate.h"
 #include "tools/options.h"
 #include "tools/passphrase.h"
 #include "tools/progress.h"
+#include "tools/refusal.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
 
@@ -111,7 +113,7 @@ static int change(struct host *host, const struct vault_sealed *sealed, const st
 		return report_fail(err, r->dir,
 				   "no room for another epoch of keys; make a new "
 				   "vault and copy");
-	return err ? report_vault(err, r->dir) : 0;
+	return err ? refusal_report(err, r->dir, host->anchor) : 0;
 }
 
 int verb_passwd(int argc, char **argv)
@@ -119,14 +121,17 @@ int verb_passwd(int argc, char **argv)
 	struct request r = {.source = {.credential = "wardfs.passphrase"},
 			    .new_source = {.credential = "wardfs.new-passphrase"}};
 	struct vault_sealed sealed;
+	struct anchor *anchor = NULL;
 	struct host *host;
 
 	options_parse(&argp, argc, argv, &r);
 	int err = open_host(r.dir, &host, &sealed);
 	if (err)
 		return report_vault(err, r.dir);
-	err = change(host, &sealed, &r);
+	err = statedir_attach(host, 0, &anchor);
+	err = err ? report_vault(err, r.dir) : change(host, &sealed, &r);
 	vault_sealed_clear(&sealed);
 	host->ops->close(host);
+	anchor_free(anchor);
 	return err;
 }

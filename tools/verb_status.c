@@ -90,6 +90,24 @@ static json_int_t number(const json_t *state, const char *key)
 	return json_integer_value(json_object_get(state, key));
 }
 
+// When the vault was closed cleanly the last time, and whether an older state would be noticed.
+static void print_anchor(const json_t *state)
+{
+	const char *anchor = json_string_value(json_object_get(state, "anchor"));
+	const char *by = json_string_value(json_object_get(state, "last_closed_by"));
+	const time_t closed = (time_t)number(state, "last_closed_s");
+	char when[64], shown[512];
+	struct tm tm;
+
+	if (by && closed && localtime_r(&closed, &tm) &&
+	    strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm)) {
+		report_escape(by, shown, sizeof(shown));
+		printf("  closed:   last closed cleanly on %s by %s\n", when, shown);
+	}
+	if (anchor && strcmp(anchor, "kept") != 0)
+		print_text("  anchor:   an older state would not be noticed: ", anchor);
+}
+
 static void print_mount(const json_t *state)
 {
 	const char *reason = json_string_value(json_object_get(state, "readonly_reason"));
@@ -111,6 +129,7 @@ static void print_mount(const json_t *state)
 	       (long long)number(state, "journal_used_bytes") / 1024,
 	       (long long)number(state, "journal_capacity_bytes") / 1024,
 	       (long long)number(state, "checkpoints"));
+	print_anchor(state);
 	printf("  memory:   %lld KiB metadata, %lld KiB data not yet in place\n",
 	       (long long)number(state, "metadata_bytes") / 1024,
 	       (long long)number(state, "overlay_bytes") / 1024);

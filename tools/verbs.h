@@ -7,6 +7,7 @@
 int verb_init(int argc, char **argv);
 int verb_mount(int argc, char **argv);
 int verb_umount(int argc, char **argv);
+int verb_accept(int argc, char **argv);
 int verb_passwd(int argc, char **argv);
 int verb_check(int argc, char **argv);
 int verb_status(int argc, char **argv);

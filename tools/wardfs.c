@@ -29,6 +29,8 @@ static const struct verb {
 	{"passwd", "wardfs passwd", verb_passwd, "[OPTION...] DIR", "change the passphrase"},
 	{"check", "wardfs check", verb_check, "[--json] [OPTION...] DIR",
 	 "verify a vault, and repair it"},
+	{"accept", "wardfs accept", verb_accept, "[--yes] [OPTION...] DIR",
+	 "take a vault that is older than this machine has seen it"},
 	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
 	{"freeze", "wardfs freeze", verb_freeze, "[--timeout T] MNT",
 	 "hold the vault still, for a copy or snapshot of it while it is mounted"},

@@ -5,7 +5,7 @@ import re
 
 from harness import SOURCE, case, check
 
-VERBS = ('init', 'mount', 'umount', 'passwd', 'status', 'freeze', 'thaw', 'version')
+VERBS = ('init', 'mount', 'umount', 'passwd', 'accept', 'status', 'freeze', 'thaw', 'version')
 
 
 def source(*names):

@@ -63,13 +63,24 @@ class Work:
         self.folder = folder
         self.program = program
         self.processes = []
+        self.states = []  # of users, beside the folder
 
     def path(self, *names):
         return os.path.join(self.folder, *names)
 
+    def env(self, user=None):
+        """The environment of a run: what this machine knows of vaults goes away with the case."""
+        state = f'{self.folder}.state-{user or 0}'
+        if not os.path.isdir(state):
+            os.mkdir(state, 0o700)
+            os.chown(state, user or 0, user or 0)
+            self.states.append(state)
+        return dict(os.environ, XDG_STATE_HOME=state)
+
     def run(self, *args, stdin=PASSPHRASE + b'\n', user=None, **more):
         """Runs wardfs to its end; stdin None is /dev/null."""
         feed = {'stdin': subprocess.DEVNULL} if stdin is None else {'input': stdin}
+        more.setdefault('env', self.env(user))
         if user is not None:
             more.update(user=user, group=user, extra_groups=[])
         more.setdefault('cwd', self.folder)
@@ -97,6 +108,7 @@ class Work:
 
     def start(self, *args, user=None, **more):
         """Starts wardfs and does not wait."""
+        more.setdefault('env', self.env(user))
         if user is not None:
             more.update(user=user, group=user, extra_groups=[])
         more.setdefault('cwd', self.folder)
@@ -129,7 +141,8 @@ class Work:
                 process.kill()
             process.wait()
         wait_until(lambda: not workers_in(self.folder), 'the workers of the case have ended')
-        shutil.rmtree(self.folder)
+        for folder in (self.folder, *self.states):
+            shutil.rmtree(folder)
 
 
 def mounts():

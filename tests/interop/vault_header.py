@@ -231,7 +231,7 @@ class Header:
     def _check_fields(self):
         name = self.name
         check(self.compatible == 0 and self.read_only_compatible == 0, f'{name}: unsupported feature')
-        check_zero(self.data[128:1024], name)
+        check_zero(self.data[128:1008], name)
         check_zero(self.data[105472:106464], name)
         check(self.slot_count == SLOTS, f'{name}: number of keyslots is not {SLOTS}')
         check(self.mount <= 0xffffff, f'{name}: mount number out of bounds')

@@ -7,6 +7,7 @@
 #include "crypto/rng.h"
 #include "crypto/secret.h"
 #include "fusefs/check.h"
+#include "fusefs/anchor.h"
 #include "fusefs/journal.h"
 #include "fusefs/salvage.h"
 #include "fusefs/vault.h"
@@ -18,6 +19,10 @@
 
 struct world {
 	struct simhost *disk;
+	// The anchor's own disk, in the same machine: its power goes with the vault's, but each
+	// keeps what it likes of the unflushed. anchor_old: as it was a while ago.
+	struct simhost *anchor_disk, *anchor_old;
+	struct anchor *anchor;
 	struct vault *vault; // NULL: not open
 	struct fs *fs;
 	struct prng rng;
@@ -54,6 +59,82 @@ static void note(void *arg, int priority, const char *line)
 	trace_op("engine (%d): %s", priority, line);
 }
 
+// ---- the anchor ----
+
+static void anchor_call(void *arg, enum simcall kind)
+{
+	struct world *w = arg;
+
+	(void)kind;
+	if (simhost_is_off(w->disk) && !simhost_is_off(w->anchor_disk))
+		simhost_power_off_after(w->anchor_disk, 0);
+}
+
+static int open_anchor(void *arg, const uint8_t *vault_id, int create, struct host **ret)
+{
+	struct world *w = arg;
+
+	(void)vault_id;
+	(void)create;
+	simhost_on_call(w->anchor_disk, anchor_call, w);
+	*ret = simhost_open(w->anchor_disk);
+	return 0;
+}
+
+static struct host *host_with_anchor(struct world *w)
+{
+	const struct anchor_params params = {
+		.open = open_anchor, .open_arg = w, .machine = "model"};
+	struct host *host = simhost_open(w->disk);
+
+	if (anchor_new(&params, &w->anchor))
+		trace_fail("out of memory");
+	host->anchor = w->anchor;
+	return host;
+}
+
+static void drop_anchor(struct world *w)
+{
+	anchor_free(w->anchor);
+	w->anchor = NULL;
+}
+
+static void replace_anchor_disk(struct world *w, struct simhost *disk)
+{
+	simhost_free(w->anchor_disk);
+	w->anchor_disk = disk;
+}
+
+// The state directory may be restored from a backup or lost: an anchor that is older than the
+// vault, or none at all, is never an alarm. Nor is the newest one, whatever the cut took from the
+// vault.
+static void cut_anchor(struct world *w)
+{
+	static const struct simcut cut = {.what = SIMCUT_RANDOM};
+
+	if (w->anchor_old && prng_chance(&w->rng, 20)) {
+		trace_op("an older anchor");
+		replace_anchor_disk(w, simhost_clone_after_kill(w->anchor_old));
+	} else if (prng_chance(&w->rng, 5)) {
+		trace_op("no anchor");
+		replace_anchor_disk(w, simhost_new());
+	} else {
+		replace_anchor_disk(
+			w, simhost_clone_after_cut(w->anchor_disk, prng_next(&w->rng), &cut));
+	}
+}
+
+static void remember_anchor(struct world *w)
+{
+	if (w->anchor_old && !prng_chance(&w->rng, 30))
+		return;
+	if (w->anchor_old)
+		simhost_free(w->anchor_old);
+	w->anchor_old = simhost_clone_after_kill(w->anchor_disk);
+}
+
+// ---- the vault ----
+
 struct world *world_new(uint64_t seed)
 {
 	struct world *w = trace_calloc(1, sizeof(*w));
@@ -74,11 +155,13 @@ struct world *world_new(uint64_t seed)
 	if (secret_copy(&w->passphrase, "model", 5))
 		trace_fail("out of memory");
 	w->disk = simhost_new();
-	struct host *host = simhost_open(w->disk);
+	w->anchor_disk = simhost_new();
+	struct host *host = host_with_anchor(w);
 	int err = vault_create(host, &params, &w->passphrase);
 
 	TRACE_CHECK(!err, "making the vault: %d (%s)", err, werr_text(err));
 	host->ops->close(host);
+	drop_anchor(w);
 	return w;
 }
 
@@ -90,6 +173,8 @@ struct world *world_copy(const struct world *w)
 	if (secret_copy(&copy->passphrase, w->passphrase.bytes, w->passphrase.len))
 		trace_fail("out of memory");
 	copy->disk = simhost_clone_after_kill(w->disk);
+	copy->anchor_disk = simhost_clone_after_kill(w->anchor_disk);
+	copy->anchor_old = NULL;
 	rng_replace(repeatable_bytes, &copy->rng);
 	return copy;
 }
@@ -97,6 +182,9 @@ struct world *world_copy(const struct world *w)
 void world_free(struct world *w)
 {
 	simhost_free(w->disk);
+	simhost_free(w->anchor_disk);
+	if (w->anchor_old)
+		simhost_free(w->anchor_old);
 	secret_clear(&w->passphrase);
 	rng_replace(NULL, NULL);
 	free(w);
@@ -142,11 +230,13 @@ int world_open(struct world *w)
 	struct fs_params params = {
 		.manual = 1, .cache_mib = 1, .now = now, .now_arg = w, .log = note, .log_arg = w};
 
+	remember_anchor(w);
 	if (++w->opens % LOOK_EVERY == 0)
 		look(w);
-	int err = vault_open(simhost_open(w->disk), &w->passphrase, 0, &w->vault);
+	int err = vault_open(host_with_anchor(w), &w->passphrase, 0, &w->vault);
 	if (err) {
 		w->vault = NULL;
+		drop_anchor(w);
 		return err;
 	}
 	err = fs_open(w->vault, &params, &w->fs);
@@ -154,6 +244,7 @@ int world_open(struct world *w)
 		w->fs = NULL;
 		vault_close(w->vault);
 		w->vault = NULL;
+		drop_anchor(w);
 	}
 	return err;
 }
@@ -172,6 +263,7 @@ static void stop(struct world *w)
 	if (w->vault)
 		vault_close(w->vault);
 	w->vault = NULL;
+	drop_anchor(w);
 }
 
 static void before_call(void *arg, enum simcall kind)
@@ -204,6 +296,7 @@ void world_kill(struct world *w)
 {
 	stop(w);
 	replace_disk(w, simhost_clone_after_kill(w->disk));
+	replace_anchor_disk(w, simhost_clone_after_kill(w->anchor_disk));
 }
 
 void world_cut_kind(struct world *w, int kind)
@@ -227,10 +320,14 @@ static void cut_disk(struct world *w)
 
 	trace_op("cut %d, tear %s", (int)cut->what, cut->tear ? cut->tear : "nothing");
 	replace_disk(w, simhost_clone_after_cut(w->disk, prng_next(&w->rng), cut));
+	cut_anchor(w);
 }
 
 void world_cut(struct world *w)
 {
+	// The anchor may be as new as it can be.
+	if (w->fs && !simhost_is_off(w->disk) && prng_chance(&w->rng, 50))
+		fs_note_anchor(w->fs);
 	// What was not flushed before the power went is taken as it stood then.
 	world_power_off(w);
 	stop(w);
@@ -244,6 +341,7 @@ int world_close(struct world *w)
 	w->fs = NULL;
 	vault_close(w->vault);
 	w->vault = NULL;
+	drop_anchor(w);
 	// A vault that was closed needs nothing more: the power may go right then.
 	if (!err && !simhost_is_off(w->disk) && prng_chance(&w->rng, 50)) {
 		trace_op("power cut after the end");
@@ -341,4 +439,5 @@ struct simhost *world_cut_copy(struct world *w, uint64_t seed, const struct simc
 void world_take(struct world *w, struct simhost *disk)
 {
 	replace_disk(w, disk);
+	replace_anchor_disk(w, simhost_clone_after_kill(w->anchor_disk)); // its power is on again
 }

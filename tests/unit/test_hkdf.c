@@ -37,6 +37,8 @@ static const struct {
 	 "2020a398296c4b2b135dcb4f92210520c3374f0cc9d4d338a4574c45215714bf"},
 	{HKDF_JOURNAL_RECORD, "wardfs 1 journal record", 32, 4,
 	 "7e3a9e8e6189b4e8d64e52cf1e32ddf62bca5268eaaf210d2d6a3e203121cca8"},
+	{HKDF_EPOCH_ANCHOR, "wardfs 1 epoch anchor", 32, 0,
+	 "c868b3bf787335827848e108909095e7a5621426156339015f3019a9df8b5513"},
 };
 #define VECTORS (sizeof(vectors) / sizeof(vectors[0]))
 

@@ -55,6 +55,7 @@ static const struct expected table[] = {
 	{WERR_NOTPERMITTED, EPERM, 8},
 	{WERR_NODEVICE, ENODEV, 18},
 	{WERR_INTERRUPTED, EINTR, 19},
+	{WERR_ANCHOR, EIO, 20},
 };
 #define CODES (sizeof(table) / sizeof(table[0]))
 

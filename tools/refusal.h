@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a verb says when the vault is older than this machine has seen it.
+#ifndef WARDFS_TOOLS_REFUSAL_H
+#define WARDFS_TOOLS_REFUSAL_H
+
+#include "crypto/werr.h"
+#include "fusefs/anchor.h"
+
+// As report_vault, with the anchor's reason for WERR_ROLLBACK and WERR_ANCHOR and the keyslots that
+// differ. a may be NULL. Returns code.
+int refusal_report(int code, const char *dir, struct anchor *a);
+// The same for a reason that a worker sent.
+int refusal_report_text(int code, const char *dir, const char *reason);
+
+#endif
