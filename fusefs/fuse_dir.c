@@ -66,6 +66,7 @@ static int build_xattrs(struct scratch *b, size_t acl_len, struct fs_make *make)
 static int inherit_acl(struct fs *fs, uint64_t parent, mode_t umask_, struct fs_make *make)
 {
 	struct scratch *b = (struct scratch *)(void *)loop_self()->out;
+	loop_out_used(sizeof(*b));
 	size_t len = 0;
 	int err = fs_getxattr(fs, parent, ACL_DEFAULT, b->given, sizeof(b->given), &len);
 
@@ -282,6 +283,7 @@ static void list(fuse_req_t req, uint64_t ino, size_t size, off_t off, int plus)
 	};
 	int err = fs_readdir(fs, ino, (uint64_t)off, plus, plus ? add_entry_plus : add_entry, &l);
 
+	loop_out_used(l.used);
 	// What is already in the buffer is delivered; an error shows up again at the next call.
 	if (err != 0 && l.used == 0)
 		fuse_fail(req, err);

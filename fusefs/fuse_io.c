@@ -34,6 +34,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 
 	(void)fi;
 	int err = fs_read(fuse_server_of(req)->fs, ino, (uint64_t)off, size, buf, &len);
+	// Also what a failed read has left.
+	loop_out_used(err != 0 ? size : len);
 	if (err != 0)
 		fuse_fail(req, err);
 	else

@@ -208,6 +208,7 @@ static int take_setattr(const struct stat *attr, int valid, struct fs_setattr *s
 static int chmod_acl(struct fs *fs, uint64_t ino, uint32_t mode)
 {
 	uint8_t *acl = loop_self()->out;
+	loop_out_used(XATTR_SET_MAX);
 	size_t len;
 	int err = fs_getxattr(fs, ino, ACL_ACCESS, acl, XATTR_SET_MAX, &len);
 
@@ -244,6 +245,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int va
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	char *target = (char *)loop_self()->out;
+	loop_out_used(FS_TARGET_MAX + 1);
 	int err = fs_readlink(fuse_server_of(req)->fs, ino, target);
 
 	if (err != 0)
@@ -349,6 +351,7 @@ int fuse_do_setxattr(struct fuse_server *s, const struct wire_request *r)
 // Replies as getxattr(2) and listxattr(2) do: with size 0 only the length.
 static void answer_xattr(fuse_req_t req, int err, size_t size, size_t len)
 {
+	loop_out_used(len < LOOP_PAYLOAD_BYTES ? len : LOOP_PAYLOAD_BYTES);
 	if (err == 0 && size != 0 && len > size)
 		err = WERR_RANGE;
 	if (err != 0)

@@ -12,12 +12,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "crypto/secret.h"
 #include "fusefs/spin.h"
 
 #define PAGE 4096u
 #define WATCHDOG_PERIOD_NS 1000000
 // Polls without any request after which the watchdog goes to sleep.
 #define WATCHDOG_QUIET 20
+// Buffers are wiped about this long after the last request, and as often while requests come.
+#define WIPE_AFTER_MS 1000
 // Requests, served by threads that do not lead, until company is forgotten.
 #define COMPANY_LASTS 32
 // Interrupts a blocked receive(). Not used elsewhere by wardfs.
@@ -32,6 +35,12 @@ struct thread {
 	struct thread *next_idle; // guarded by loop->lock
 	uint_fast64_t run;        // loop->run while it processes its last inline request; its own
 	bool served;              // it has processed a request; its own
+	// What the buffers hold from their starts on; its own.
+	size_t in_used, out_used;
+	atomic_uint wiped;   // loop->wipe at its last wipe; written by itself
+	atomic_bool waiting; // in receive() or idle: a signal makes it look at loop->wipe
+	pthread_t me;        // guarded by loop->lock
+	bool alive;          // guarded by loop->lock: me is there
 	atomic_bool exited;
 };
 
@@ -60,6 +69,9 @@ struct loop {
 	atomic_bool ended; // the channel is at its end
 	atomic_int result;
 	sem_t control;
+
+	atomic_uint wipe;             // raised when everybody is to wipe
+	uint_fast64_t wiped_received; // the watchdog's: received at that time
 
 	pthread_t watchdog;
 	sem_t watchdog_wake;
@@ -115,8 +127,32 @@ static int thread_init(struct loop *l, struct thread *t, unsigned index)
 	return sem_init(&t->wake, 0, 0) == 0 ? 0 : WERR_NOMEM;
 }
 
+static void wipe_buffers(struct thread *t)
+{
+	secret_wipe(t->self.in, t->in_used);
+	secret_wipe(t->self.out, t->out_used);
+	t->in_used = t->out_used = 0;
+}
+
+static void wipe_if_asked(struct thread *t)
+{
+	unsigned now = atomic_load_explicit(&t->loop->wipe, memory_order_relaxed);
+
+	if (atomic_load_explicit(&t->wiped, memory_order_relaxed) == now)
+		return;
+	wipe_buffers(t);
+	atomic_store(&t->wiped, now);
+}
+
+void loop_out_used(size_t len)
+{
+	if (self != NULL && len > self->out_used)
+		self->out_used = len;
+}
+
 static void thread_free(struct thread *t)
 {
+	wipe_buffers(t);
 	munmap(t->map, PAGE + LOOP_IN_BYTES + LOOP_OUT_BYTES);
 	sem_destroy(&t->wake);
 }
@@ -130,6 +166,7 @@ int loop_guest_enter(struct loop *l, unsigned index, struct loop_worker **ret)
 		return WERR_NOMEM;
 	}
 	self = t;
+	t->in_used = LOOP_IN_BYTES; // filled by the caller
 	*ret = &t->self;
 	return 0;
 }
@@ -294,8 +331,12 @@ static enum turn await_turn(struct thread *t)
 	pthread_mutex_unlock(&l->lock);
 	if (!lead && stay && !atomic_load(&l->stop))
 		return TURN_ACCOMPANY;
-	while (!lead && !atomic_load(&l->stop))
+	atomic_store(&t->waiting, true);
+	while (!lead && !atomic_load(&l->stop)) {
+		wipe_if_asked(t);
 		lead = sem_wait(&t->wake) == 0;
+	}
+	atomic_store_explicit(&t->waiting, false, memory_order_relaxed);
 	return atomic_load(&l->stop) ? TURN_END : TURN_LEAD;
 }
 
@@ -304,6 +345,9 @@ static void process(struct thread *t, size_t len)
 	struct loop *l = t->loop;
 
 	t->served = true;
+	// Pairs with the watchdog's store of asleep and its second look at run and received.
+	if (atomic_load(&l->watchdog_asleep) && atomic_exchange(&l->watchdog_asleep, false))
+		sem_post(&l->watchdog_wake);
 	l->p.process(l->p.arg, &t->self, len);
 	atomic_fetch_add(&l->finished, 1);
 }
@@ -316,9 +360,6 @@ static bool process_inline(struct thread *t, size_t len)
 
 	t->run = odd;
 	atomic_store(&l->run, odd);
-	// Pairs with the watchdog's store of asleep and its second look at run.
-	if (atomic_load(&l->watchdog_asleep) && atomic_exchange(&l->watchdog_asleep, false))
-		sem_post(&l->watchdog_wake);
 	process(t, len);
 	return atomic_compare_exchange_strong(&l->run, &odd, odd + 1);
 }
@@ -327,8 +368,13 @@ static bool process_inline(struct thread *t, size_t len)
 static bool receive(struct thread *t, size_t *ret_len)
 {
 	struct loop *l = t->loop;
-	int err = l->p.receive(l->p.arg, &t->self, ret_len);
 
+	atomic_store_explicit(&t->waiting, true, memory_order_relaxed);
+	wipe_if_asked(t);
+	int err = l->p.receive(l->p.arg, &t->self, ret_len);
+	atomic_store_explicit(&t->waiting, false, memory_order_relaxed);
+	if (err == 0 && *ret_len > t->in_used)
+		t->in_used = *ret_len;
 	if (err != 0) {
 		if (err != WERR_INTERRUPTED)
 			channel_ended(l, err);
@@ -387,6 +433,14 @@ static void lead(struct thread *t)
 	}
 }
 
+static void set_alive(struct thread *t, bool alive)
+{
+	pthread_mutex_lock(&t->loop->lock);
+	t->me = pthread_self();
+	t->alive = alive;
+	pthread_mutex_unlock(&t->loop->lock);
+}
+
 static void *thread_main(void *arg)
 {
 	struct thread *t = arg;
@@ -397,26 +451,87 @@ static void *thread_main(void *arg)
 	sigdelset(&set, WAKE_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &set, NULL);
 	self = t;
+	set_alive(t, true);
 	for (enum turn turn; (turn = await_turn(t)) != TURN_END;) {
 		if (turn == TURN_LEAD)
 			lead(t);
 		else
 			accompany(t);
 	}
+	set_alive(t, false);
+	wipe_buffers(t);
 	self = NULL;
 	atomic_store(&t->exited, true);
 	sem_post(&t->loop->control);
 	return NULL;
 }
 
-// Sleeps until a leader starts a request. Returns false when one has started in the meantime.
-static void watchdog_sleep(struct loop *l, uint_fast64_t last)
+// Interrupts those that wait and have not wiped yet. false: there are none.
+static bool wipe_remind(struct loop *l)
+{
+	unsigned now = atomic_load(&l->wipe);
+	bool any = false;
+
+	pthread_mutex_lock(&l->lock);
+	for (unsigned i = 0; i < l->count; i++) {
+		struct thread *t = &l->threads[i];
+
+		if (!t->alive || !atomic_load(&t->waiting) || atomic_load(&t->wiped) == now)
+			continue;
+		pthread_kill(t->me, WAKE_SIGNAL);
+		any = true;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return any;
+}
+
+// Makes every thread wipe its buffers: those at work when they are done, the others now. Only they
+// themselves may: the kernel fills the buffer of one that receives at any moment.
+static void wipe_all(struct loop *l, unsigned tries)
+{
+	const struct timespec pause = {.tv_nsec = WATCHDOG_PERIOD_NS};
+	uint_fast64_t received = atomic_load(&l->received);
+
+	if (received == l->wiped_received)
+		return;
+	l->wiped_received = received;
+	atomic_fetch_add(&l->wipe, 1);
+	// Again and again: a signal that arrives just before the thread blocks is lost.
+	while (tries-- > 0 && wipe_remind(l))
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
+// Waits for the wake-up, at most so long. false: it did not come.
+static bool watchdog_wait(struct loop *l, unsigned ms)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_nsec += (long)(ms % 1000) * 1000000;
+	at.tv_sec += ms / 1000 + at.tv_nsec / 1000000000;
+	at.tv_nsec %= 1000000000;
+	for (;;) {
+		if (sem_clockwait(&l->watchdog_wake, CLOCK_MONOTONIC, &at) == 0)
+			return true;
+		if (errno == ETIMEDOUT)
+			return false;
+	}
+}
+
+// Sleeps until somebody starts a request. Returns false when one has started in the meantime.
+static void watchdog_sleep(struct loop *l, uint_fast64_t last, uint_fast64_t received)
 {
 	atomic_store(&l->watchdog_asleep, true);
-	if (atomic_load(&l->run) != last || atomic_load(&l->stop)) {
+	if (atomic_load(&l->run) != last || atomic_load(&l->received) != received ||
+	    atomic_load(&l->stop)) {
 		if (atomic_exchange(&l->watchdog_asleep, false))
 			return;
 		// The leader has taken the mark: its post is on the way.
+	}
+	if (received != l->wiped_received) {
+		if (watchdog_wait(l, WIPE_AFTER_MS))
+			return;
+		wipe_all(l, 100);
 	}
 	while (sem_wait(&l->watchdog_wake) != 0)
 		;
@@ -426,23 +541,30 @@ static void *watchdog_main(void *arg)
 {
 	struct loop *l = arg;
 	const struct timespec period = {.tv_nsec = WATCHDOG_PERIOD_NS};
-	uint_fast64_t last = 0;
-	unsigned quiet = 0;
+	uint_fast64_t last = 0, last_received = 0;
+	unsigned quiet = 0, since_wipe = 0;
 	sigset_t set;
 
 	sigfillset(&set);
 	pthread_sigmask(SIG_SETMASK, &set, NULL);
 	while (!atomic_load(&l->stop)) {
-		uint_fast64_t run = atomic_load(&l->run);
+		uint_fast64_t run = atomic_load(&l->run), received = atomic_load(&l->received);
 
+		if (++since_wipe >= WIPE_AFTER_MS) {
+			since_wipe = 0;
+			wipe_all(l, 1);
+		}
 		if (run != last) {
 			last = run;
 			quiet = 0;
 		} else if (run & 1) {
 			// The same request as one period ago.
 			take_lead(l, run);
+		} else if (received != last_received) {
+			last_received = received;
+			quiet = 0;
 		} else if (++quiet >= WATCHDOG_QUIET) {
-			watchdog_sleep(l, last);
+			watchdog_sleep(l, last, received);
 			quiet = 0;
 		}
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &period, NULL);

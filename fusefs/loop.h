@@ -71,6 +71,9 @@ void loop_free(struct loop *l);
 int loop_drain(struct loop *l, unsigned quiet_ms, unsigned timeout_ms);
 // The calling thread's worker, or NULL in a thread that is none.
 struct loop_worker *loop_self(void);
+// The first len bytes of the worker's `out` were used for something confidential: they are wiped
+// at most two seconds after the loop has become idle, as what was received is.
+void loop_out_used(size_t len);
 // Makes the calling thread, which is not the loop's, a worker of index `index` until
 // loop_guest_leave: for processing what was received before. WERR_NOMEM.
 int loop_guest_enter(struct loop *l, unsigned index, struct loop_worker **ret) WARN_UNUSED;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loop over a pipe whose bytes are requests: 'i' inline, 'h' handed over, 'a' alone, 'g' inline
 // and held at a gate, 'b' inline and about to block, 'w' the same and waits until another thread
-// receives, 'k' kick.
+// receives, 'k' kick, 's' and 't' confidential, inline and handed over.
 #include <check.h>
 #include <errno.h>
 #include <poll.h>
@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +34,11 @@ struct rig {
 	atomic_int broken; // code that receive fails with at the end of the pipe
 };
 
+// Of the threads that served an 's'.
+static struct {
+	const uint8_t *in, *out;
+} buffers_of[LOOP_THREADS_MAX];
+
 static int receive(void *arg, struct loop_worker *w, size_t *ret_len)
 {
 	struct rig *r = arg;
@@ -52,7 +58,7 @@ static enum loop_class classify(void *arg, struct loop_worker *w, size_t len)
 {
 	(void)arg;
 	ck_assert_uint_eq(len, 1);
-	if (w->in[0] == 'h')
+	if (w->in[0] == 'h' || w->in[0] == 't')
 		return LOOP_HAND_OVER;
 	return w->in[0] == 'a' ? LOOP_ALONE : LOOP_INLINE;
 }
@@ -97,6 +103,12 @@ static void process(void *arg, struct loop_worker *w, size_t len)
 	if (w->in[0] == 'k')
 		loop_kick(r->loop);
 	w->out[0] = w->out[LOOP_OUT_BYTES - 1] = 1;
+	if (w->in[0] == 's' || w->in[0] == 't') {
+		memset(w->out, 's', 5000);
+		loop_out_used(5000);
+		buffers_of[w->index].in = w->in;
+		buffers_of[w->index].out = w->out;
+	}
 	atomic_fetch_add(&r->processed, 1);
 	atomic_fetch_add(&r->by_thread[w->index], 1);
 	sem_post(&r->done);
@@ -497,6 +509,48 @@ START_TEST(buffers)
 }
 END_TEST
 
+// Looks at another thread's memory without asking it.
+__attribute__((no_sanitize("address", "thread"), noinline)) static bool is_wiped(const uint8_t *p,
+										 size_t n)
+{
+	const volatile uint8_t *v = p;
+	uint8_t any = 0;
+
+	for (size_t i = 0; i < n; i++)
+		any |= v[i];
+	return any == 0;
+}
+
+static bool all_wiped(void)
+{
+	for (unsigned i = 0; i < LOOP_THREADS_MAX; i++)
+		if (buffers_of[i].in != NULL &&
+		    !(is_wiped(buffers_of[i].in, 1) && is_wiped(buffers_of[i].out, 5000)))
+			return false;
+	return true;
+}
+
+// What was confidential is gone soon after the last request, in every thread.
+START_TEST(wiped_when_idle)
+{
+	struct rig r;
+
+	start(&r, 4);
+	for (int round = 0; round < 2; round++) {
+		memset(buffers_of, 0, sizeof(buffers_of));
+		feed(&r, 's', 5);
+		feed(&r, 't', 20);
+		await(&r.done, 25);
+		uint64_t begin = now_ns();
+		while (!all_wiped() && now_ns() - begin < 20000000000ull)
+			usleep(1000);
+		ck_assert(all_wiped());
+	}
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("loop");
@@ -519,6 +573,7 @@ int main(void)
 	tcase_add_test(t, company);
 	tcase_add_test(t, control_ends_it);
 	tcase_add_test(t, buffers);
+	tcase_add_test(t, wiped_when_idle);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
