@@ -6,7 +6,9 @@
 #include "crypto/cursor.h"
 #include "crypto/hkdf.h"
 #include "crypto/rng.h"
+#include "crypto/sha256.h"
 #include "crypto/siv.h"
+#include "crypto/text.h"
 #include "crypto/x25519.h"
 
 #define PSK_BYTES 32
@@ -24,12 +26,15 @@ enum {
 	AT_EPHEMERAL = 272,
 	AT_ROOT = 304,
 	AT_PSK = 352,
-	AT_RESERVED = 400,
+	AT_PARAMS_LEN = 400,
+	AT_PARAMS = 402,
+	AT_RESERVED = 1424,
 };
 _Static_assert(AT_COMMIT - AT_SALT == ARGON_SALT_BYTES, "salt");
 _Static_assert(AT_PUBLIC - AT_PAIR == SIV_OVERHEAD + PAIR_BYTES, "wrapped pair");
 _Static_assert(AT_PSK - AT_ROOT == SIV_OVERHEAD + ROOT_KEY_BYTES, "sealed root key");
-_Static_assert(AT_RESERVED - AT_PSK == SIV_OVERHEAD + PSK_BYTES, "wrapped pre-shared secret");
+_Static_assert(AT_PARAMS_LEN - AT_PSK == SIV_OVERHEAD + PSK_BYTES, "wrapped pre-shared secret");
+_Static_assert(AT_RESERVED - AT_PARAMS == FACTOR_PARAMS_MAX, "parameters");
 
 // What a sealed field of a slot is for: bound into its AAD, so that none can stand in for another.
 enum purpose {
@@ -41,7 +46,7 @@ enum purpose {
 static const uint8_t aad_prefix[16] = "wardfs slot 1";
 
 #define AAD_HEAD_BYTES (sizeof aad_prefix + VAULT_ID_BYTES + 12)
-#define AAD_MAX_BYTES (AAD_HEAD_BYTES + (AT_COMMIT - AT_LABEL_LEN))
+#define AAD_MAX_BYTES (AAD_HEAD_BYTES + (AT_COMMIT - AT_LABEL_LEN) + (AT_RESERVED - AT_PARAMS_LEN))
 
 // All that is secret while a slot is worked on; lives in secret memory.
 struct work {
@@ -52,6 +57,15 @@ struct work {
 	uint8_t check[PSK_BYTES]; // commitment or pre-shared secret to compare with
 	uint8_t root[ROOT_KEY_BYTES];
 };
+
+// The parameters with their length; nothing where a slot has none.
+static void put_params(struct wcursor *c, const uint8_t *slot)
+{
+	const size_t len = le16_get(slot + AT_PARAMS_LEN);
+
+	if (len > 0)
+		wcursor_bytes(c, slot + AT_PARAMS_LEN, 2 + len);
+}
 
 static size_t slot_aad(const uint8_t *slot, unsigned index, const uint8_t *vault_id,
 		       enum purpose purpose, uint8_t aad[static AAD_MAX_BYTES])
@@ -65,10 +79,12 @@ static size_t slot_aad(const uint8_t *slot, unsigned index, const uint8_t *vault
 	wcursor_bytes(&c, slot + 4, 4); // serial
 	wcursor_bytes(&c, slot, 2);     // kind
 	wcursor_u16(&c, (uint16_t)purpose);
-	if (purpose == PURPOSE_KEK)
+	if (purpose == PURPOSE_KEK) {
 		wcursor_bytes(&c, slot + AT_LABEL_LEN, AT_COMMIT - AT_LABEL_LEN);
-	else
+		put_params(&c, slot);
+	} else {
 		wcursor_bytes(&c, slot + AT_PUBLIC, AT_ROOT - AT_PUBLIC);
+	}
 	return c.len;
 }
 
@@ -128,8 +144,12 @@ static int parse_used(struct rcursor *c, struct keyslot_info *info)
 	err = argon_check(&info->kdf);
 	if (err)
 		return err;
-	(void)rcursor_take(c, AT_RESERVED - AT_SALT);
-	return 0;
+	(void)rcursor_take(c, AT_PARAMS_LEN - AT_SALT);
+	info->params_len = rcursor_u16(c);
+	info->params = rcursor_take(c, info->params_len);
+	if (!info->params || info->params_len > FACTOR_PARAMS_MAX)
+		return WERR_MALFORMED;
+	return factor_params_check(info->kind, info->params, info->params_len);
 }
 
 int keyslot_info(const uint8_t slot[static KEYSLOT_BYTES], struct keyslot_info *ret)
@@ -139,12 +159,13 @@ int keyslot_info(const uint8_t slot[static KEYSLOT_BYTES], struct keyslot_info *
 
 	rcursor_init(&c, slot, KEYSLOT_BYTES);
 	info.kind = rcursor_u16(&c);
-	if (info.kind == KEYSLOT_PASSPHRASE) {
+	enum factor factors[FACTORS_IN_KIND];
+	if (info.kind != KEYSLOT_EMPTY) {
+		if (factor_split(info.kind, factors) == 0)
+			return WERR_UNSUPPORTED;
 		int err = parse_used(&c, &info);
 		if (err)
 			return err;
-	} else if (info.kind != KEYSLOT_EMPTY) {
-		return WERR_UNSUPPORTED;
 	}
 	rcursor_zero(&c, rcursor_left(&c));
 	int err = rcursor_finish(&c, 1);
@@ -165,18 +186,43 @@ static int used_slot(const uint8_t *slot, unsigned index, struct keyslot_info *i
 	return info->kind == KEYSLOT_EMPTY ? WERR_NOTFOUND : 0;
 }
 
-int keyslot_kek(const uint8_t slot[static KEYSLOT_BYTES], const struct secret *passphrase,
+int keyslot_tag(const uint8_t slot[static KEYSLOT_BYTES], uint8_t tag[static OFFER_TAG_BYTES])
+{
+	uint8_t bytes[AT_COMMIT + AT_RESERVED - AT_PARAMS_LEN];
+	uint8_t digest[SHA256_BYTES];
+	struct keyslot_info info;
+	struct wcursor c;
+	int err = used_slot(slot, 0, &info);
+
+	if (err)
+		return err;
+	wcursor_init(&c, bytes, sizeof bytes);
+	wcursor_bytes(&c, slot, AT_COMMIT);
+	put_params(&c, slot);
+	err = sha256_of(bytes, c.len, digest);
+	if (!err)
+		memcpy(tag, digest, OFFER_TAG_BYTES);
+	return err;
+}
+
+int keyslot_kek(const uint8_t slot[static KEYSLOT_BYTES], const struct secret *offer,
 		uint8_t kek[static ARGON_KEK_BYTES])
 {
+	SECRET_STRUCT_AUTO struct secret password = {NULL, 0};
+	uint8_t tag[OFFER_TAG_BYTES];
 	struct keyslot_info info;
 	int err = used_slot(slot, 0, &info);
 
 	if (err)
 		return err;
+	err = keyslot_tag(slot, tag);
+	if (err)
+		return err;
 	// No slot is ever made for the empty passphrase: an answer without the slow step.
-	if (passphrase->len == 0)
-		return WERR_SECRET;
-	return argon_derive(&info.kdf, passphrase->bytes, passphrase->len, slot + AT_SALT, kek);
+	err = offer_password(offer, info.kind, tag, &password);
+	if (err)
+		return err;
+	return argon_derive(&info.kdf, password.bytes, password.len, slot + AT_SALT, kek);
 }
 
 // Both values that follow from the KEK: the key commitment and the key that wraps the pair.
@@ -238,6 +284,23 @@ static int open_root(const uint8_t *slot, unsigned index, const uint8_t *vault_i
 	return secret_equal(w->check, w->pair + X25519_BYTES, PSK_BYTES) ? 0 : WERR_AUTH;
 }
 
+// Opens the wrapped pair into w->pair: WERR_SECRET, WERR_AUTH.
+static int open_pair(const uint8_t *slot, unsigned index, const uint8_t *vault_id,
+		     const uint8_t *kek, struct work *w)
+{
+	int err = derive_commit(slot, kek, w->check);
+
+	if (err)
+		return err;
+	// Before any unwrapping: a ciphertext made to open under several KEKs tells nothing.
+	if (!secret_equal(w->check, slot + AT_COMMIT, COMMIT_BYTES))
+		return WERR_SECRET;
+	err = derive_pair_wrap(slot, kek, w);
+	if (err)
+		return err;
+	return unwrap_field(w, slot, index, vault_id, PURPOSE_KEK, AT_PAIR, PAIR_BYTES, w->pair);
+}
+
 int keyslot_open(const uint8_t slot[static KEYSLOT_BYTES], unsigned index,
 		 const uint8_t vault_id[static VAULT_ID_BYTES],
 		 const uint8_t kek[static ARGON_KEK_BYTES], uint8_t root_key[static ROOT_KEY_BYTES])
@@ -250,16 +313,7 @@ int keyslot_open(const uint8_t slot[static KEYSLOT_BYTES], unsigned index,
 	SECRET_AUTO struct work *w = secret_alloc(sizeof *w);
 	if (!w)
 		return WERR_NOMEM;
-	err = derive_commit(slot, kek, w->check);
-	if (err)
-		return err;
-	// Before any unwrapping: a ciphertext made to open under several KEKs tells nothing.
-	if (!secret_equal(w->check, slot + AT_COMMIT, COMMIT_BYTES))
-		return WERR_SECRET;
-	err = derive_pair_wrap(slot, kek, w);
-	if (err)
-		return err;
-	err = unwrap_field(w, slot, index, vault_id, PURPOSE_KEK, AT_PAIR, PAIR_BYTES, w->pair);
+	err = open_pair(slot, index, vault_id, kek, w);
 	if (err)
 		return err;
 	err = open_root(slot, index, vault_id, w);
@@ -296,12 +350,23 @@ static int seal_root(uint8_t *slot, unsigned index, const uint8_t *vault_id,
 			  slot + AT_PSK);
 }
 
+static int encode_label(struct wcursor *c, const char *label)
+{
+	const size_t len = strnlen(label, KEYSLOT_LABEL_MAX + 1);
+
+	if (len > KEYSLOT_LABEL_MAX || !text_is_printable(label, len))
+		return WERR_INVALID;
+	wcursor_u8(c, (uint8_t)len);
+	wcursor_bytes(c, label, len);
+	wcursor_zero(c, KEYSLOT_LABEL_MAX - len);
+	return 0;
+}
+
 static int encode_clear(uint8_t slot[static KEYSLOT_BYTES], const struct keyslot_info *info)
 {
-	size_t label_len = strnlen(info->label, sizeof info->label);
 	struct wcursor c;
 
-	if (info->kind != KEYSLOT_PASSPHRASE || info->serial == 0 || label_len > KEYSLOT_LABEL_MAX)
+	if (info->serial == 0 || factor_params_check(info->kind, info->params, info->params_len))
 		return WERR_INVALID;
 	int err = argon_check(&info->kdf);
 	if (err)
@@ -312,29 +377,30 @@ static int encode_clear(uint8_t slot[static KEYSLOT_BYTES], const struct keyslot
 	wcursor_u16(&c, 0);
 	wcursor_u32(&c, info->serial);
 	wcursor_u64(&c, info->created_s);
-	wcursor_u8(&c, (uint8_t)label_len);
-	wcursor_bytes(&c, info->label, label_len);
-	wcursor_zero(&c, KEYSLOT_LABEL_MAX - label_len);
-	if (label_check(slot + AT_LABEL_LEN + 1, label_len))
-		return WERR_INVALID;
+	err = encode_label(&c, info->label);
+	if (err)
+		return err;
 	wcursor_u32(&c, info->kdf.memory_kib);
 	wcursor_u32(&c, info->kdf.passes);
 	wcursor_u32(&c, info->kdf.lanes);
 	wcursor_u32(&c, ARGON_VERSION);
+	le16_put(slot + AT_PARAMS_LEN, (uint16_t)info->params_len);
+	if (info->params_len > 0)
+		memcpy(slot + AT_PARAMS, info->params, info->params_len);
 	return c.err;
 }
 
-// The part that depends on the passphrase: commitment, key pair, pre-shared secret.
+// The part that depends on the secret: commitment, key pair, pre-shared secret.
 static int make_pair(uint8_t *slot, unsigned index, const uint8_t *vault_id,
-		     const struct secret *passphrase, struct work *w)
+		     const struct secret *offer, struct work *w)
 {
 	SECRET_AUTO uint8_t *kek = secret_alloc(ARGON_KEK_BYTES);
 	if (!kek)
 		return WERR_NOMEM;
 	rng_bytes(slot + AT_SALT, ARGON_SALT_BYTES);
-	int err = keyslot_kek(slot, passphrase, kek);
+	int err = keyslot_kek(slot, offer, kek);
 	if (err)
-		return err;
+		return err == WERR_SECRET ? WERR_INVALID : err;
 	err = derive_commit(slot, kek, slot + AT_COMMIT);
 	if (err)
 		return err;
@@ -351,21 +417,19 @@ static int make_pair(uint8_t *slot, unsigned index, const uint8_t *vault_id,
 
 int keyslot_make(uint8_t slot[static KEYSLOT_BYTES], unsigned index,
 		 const uint8_t vault_id[static VAULT_ID_BYTES], const struct keyslot_info *info,
-		 const struct secret *passphrase, const uint8_t root_key[static ROOT_KEY_BYTES])
+		 const struct secret *offer, const uint8_t root_key[static ROOT_KEY_BYTES])
 {
 	uint8_t made[KEYSLOT_BYTES];
 
 	if (index >= KEYSLOT_MAX)
 		return WERR_LIMIT;
-	if (passphrase->len == 0)
-		return WERR_INVALID;
 	int err = encode_clear(made, info);
 	if (err)
 		return err;
 	SECRET_AUTO struct work *w = secret_alloc(sizeof *w);
 	if (!w)
 		return WERR_NOMEM;
-	err = make_pair(made, index, vault_id, passphrase, w);
+	err = make_pair(made, index, vault_id, offer, w);
 	if (err)
 		return err;
 	err = seal_root(made, index, vault_id, root_key, w);
@@ -402,4 +466,33 @@ int keyslot_reseal(uint8_t slot[static KEYSLOT_BYTES], unsigned index,
 		return err;
 	memcpy(slot, made, KEYSLOT_BYTES);
 	return 0;
+}
+
+int keyslot_relabel(uint8_t slot[static KEYSLOT_BYTES], unsigned index,
+		    const uint8_t vault_id[static VAULT_ID_BYTES],
+		    const uint8_t kek[static ARGON_KEK_BYTES], const char *label)
+{
+	uint8_t made[KEYSLOT_BYTES];
+	struct keyslot_info info;
+	struct wcursor c;
+	int err = used_slot(slot, index, &info);
+
+	if (err)
+		return err;
+	SECRET_AUTO struct work *w = secret_alloc(sizeof *w);
+	if (!w)
+		return WERR_NOMEM;
+	err = open_pair(slot, index, vault_id, kek, w);
+	if (err)
+		return err;
+	memcpy(made, slot, KEYSLOT_BYTES);
+	wcursor_init(&c, made + AT_LABEL_LEN, KEYSLOT_LABEL_MAX + 1);
+	err = encode_label(&c, label);
+	if (err)
+		return err;
+	err = wrap_field(w, made, index, vault_id, PURPOSE_KEK, w->pair, PAIR_BYTES,
+			 made + AT_PAIR);
+	if (!err)
+		memcpy(slot, made, KEYSLOT_BYTES);
+	return err;
 }

@@ -80,6 +80,17 @@ int vault_header_peek(const uint8_t *buf, size_t len, uint8_t vault_id[static VA
 	return 0;
 }
 
+unsigned vault_header_peek_epochs(const uint8_t *buf, uint32_t epochs[static VAULT_MASTERS_MAX])
+{
+	unsigned n = 0;
+
+	while (n < VAULT_MASTERS_MAX && le16_get(buf + AT_MASTERS + n * MASTER_BYTES) != 0) {
+		epochs[n] = le32_get(buf + AT_MASTERS + n * MASTER_BYTES + 4);
+		n++;
+	}
+	return n;
+}
+
 static int check_state(const struct vault_header *h)
 {
 	if (h->mount > MOUNT_NUMBER_MAX)

@@ -68,6 +68,9 @@ int vault_header_peek(const uint8_t *buf, size_t len, uint8_t vault_id[static VA
 // slot.
 const uint8_t *vault_header_slot(const uint8_t *buf, unsigned index);
 
+// The epochs of the master records of a header that peeks, unauthenticated; returns how many.
+unsigned vault_header_peek_epochs(const uint8_t *buf, uint32_t epochs[static VAULT_MASTERS_MAX]);
+
 // Checks the MAC (WERR_AUTH) and then decodes strictly (WERR_MALFORMED, WERR_LIMIT,
 // WERR_UNSUPPORTED: any feature bit, a class or slot kind of a later format). *ret untouched on
 // failure.

@@ -57,6 +57,10 @@ static const struct row rows[] = {
 	[-WERR_NODEVICE] = {"no /dev/fuse: FUSE is not available here", ENODEV, EXIT_WARD_NODEVICE},
 	[-WERR_INTERRUPTED] = {"interrupted", EINTR, EXIT_WARD_INTERRUPTED},
 	[-WERR_ANCHOR] = {"the anchor is damaged or of another vault", EIO, EXIT_WARD_ANCHOR},
+	[-WERR_NOHARDWARE] = {"the hardware that this key needs is not here", ENXIO,
+			      EXIT_WARD_NOHARDWARE},
+	[-WERR_LOCKOUT] = {"the hardware refuses to be asked for a while: too many wrong PINs",
+			   EBUSY, EXIT_WARD_LOCKOUT},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 

@@ -48,6 +48,8 @@ enum werr {
 	WERR_NODEVICE = -38,     // no /dev/fuse
 	WERR_INTERRUPTED = -39,
 	WERR_ANCHOR = -40, // this machine's record of the vault is damaged or foreign
+	WERR_NOHARDWARE = -41, // the chip or token of a keyslot is not here
+	WERR_LOCKOUT = -42,    // it refuses to be asked for a while: too many wrong PINs
 };
 
 // The stable one-line text of a code ("wrong passphrase", …); never NULL.
@@ -83,6 +85,8 @@ enum werr_exit {
 	EXIT_WARD_NODEVICE = 18,
 	EXIT_WARD_INTERRUPTED = 19,
 	EXIT_WARD_ANCHOR = 20,
+	EXIT_WARD_NOHARDWARE = 21,
+	EXIT_WARD_LOCKOUT = 22,
 };
 int werr_exit(int code);
 

@@ -8,13 +8,14 @@
 #include "crypto/secret.h"
 #include "fusefs/anchor.h"
 #include "fusefs/journal.h"
+#include "fusefs/vault_private.h"
 
 _Static_assert(VAULT_JOURNAL_MIN_BYTES == JOURNAL_MIN_BYTES &&
 		       VAULT_JOURNAL_MAX_BYTES == JOURNAL_MAX_BYTES,
 	       "the header and the journal bound its size alike");
 
 #define PAGE 4096u
-#define COPIES 2
+#define COPIES VAULT_COPIES
 // Beside the journal: both headers, the temporary file of a replacement, and what the host needs
 // for names.
 #define CREATE_MARGIN_BYTES (4ull * VAULT_HEADER_BYTES)
@@ -105,34 +106,26 @@ struct kek_cache {
 	} entries[KEYSLOT_MAX];
 };
 
-// What one copy of the header yields.
-struct opened {
-	int err;
-	unsigned slot;
-	uint8_t *root_key; // secret memory
-	struct vault_header *h;
-	uint8_t mac[ANCHOR_MAC_BYTES]; // the last bytes of the header
-};
-
 // The MAC ends an encoded header.
 static const uint8_t *mac_of(const uint8_t *buf)
 {
 	return buf + VAULT_HEADER_BYTES - ANCHOR_MAC_BYTES;
 }
 
-static void opened_clear(struct opened *o)
+void vault_opened_clear(struct vault_opened *o)
 {
 	secret_free(o->root_key);
 	free(o->h);
-	*o = (struct opened){.err = 0};
+	*o = (struct vault_opened){.err = 0};
 }
 
-// Whether two slots lead from a passphrase to the same KEK: same Argon2id parameters and salt.
+// Whether an offer leads to the same KEK for both slots: their whole clear parts agree.
 static int same_kdf(const uint8_t *a, const uint8_t *b)
 {
-	const size_t from = 80, to = 128;
+	uint8_t tags[2][OFFER_TAG_BYTES];
 
-	return memcmp(a + from, b + from, to - from) == 0;
+	return keyslot_tag(a, tags[0]) == 0 && keyslot_tag(b, tags[1]) == 0 &&
+	       memcmp(tags[0], tags[1], OFFER_TAG_BYTES) == 0;
 }
 
 static int slot_kek(struct kek_cache *cache, unsigned index, const uint8_t *slot,
@@ -163,7 +156,8 @@ static int graver(int a, int b)
 
 // Finds the slot that the passphrase opens.
 static int open_slots(const uint8_t *buf, const uint8_t *vault_id, const struct keyslot_info *infos,
-		      const struct secret *passphrase, struct kek_cache *cache, struct opened *o)
+		      const struct secret *passphrase, struct kek_cache *cache,
+		      struct vault_opened *o)
 {
 	int worst = WERR_SECRET;
 
@@ -186,7 +180,7 @@ static int open_slots(const uint8_t *buf, const uint8_t *vault_id, const struct 
 }
 
 static int open_copy(const uint8_t *buf, const struct secret *passphrase, struct kek_cache *cache,
-		     struct opened *o)
+		     struct vault_opened *o)
 {
 	struct keyslot_info infos[KEYSLOT_MAX];
 	uint8_t vault_id[VAULT_ID_BYTES];
@@ -204,7 +198,7 @@ static int open_copy(const uint8_t *buf, const struct secret *passphrase, struct
 }
 
 // Of two authentic copies the one written later; never a foreign vault's in the place of ours.
-static int choose(const struct opened o[static COPIES])
+static int choose(const struct vault_opened o[static COPIES])
 {
 	if (o[0].err || o[1].err)
 		return o[0].err ? 1 : 0;
@@ -220,10 +214,10 @@ static int same_copies(const struct vault_sealed *s)
 
 // Opens every usable copy and keeps the one that counts in *ret; *ret_intact has a bit for each
 // file that holds it.
-static int unlock(const struct vault_sealed *s, const struct secret *passphrase, struct opened *ret,
-		  unsigned *ret_intact)
+static int unlock(const struct vault_sealed *s, const struct secret *passphrase,
+		  struct vault_opened *ret, unsigned *ret_intact)
 {
-	struct opened o[COPIES] = {{.err = WERR_NOTFOUND}, {.err = WERR_NOTFOUND}};
+	struct vault_opened o[COPIES] = {{.err = WERR_NOTFOUND}, {.err = WERR_NOTFOUND}};
 	SECRET_AUTO struct kek_cache *cache = secret_alloc(sizeof *cache);
 
 	if (!cache)
@@ -236,12 +230,12 @@ static int unlock(const struct vault_sealed *s, const struct secret *passphrase,
 	const int chosen = choose(o);
 	if (o[chosen].err) {
 		int err = o[0].err == WERR_NOTFOUND ? o[1].err : graver(o[0].err, o[1].err);
-		opened_clear(&o[0]);
-		opened_clear(&o[1]);
+		vault_opened_clear(&o[0]);
+		vault_opened_clear(&o[1]);
 		return err;
 	}
 	*ret = o[chosen];
-	opened_clear(&o[1 - chosen]);
+	vault_opened_clear(&o[1 - chosen]);
 	*ret_intact = same ? 3u : 1u << chosen;
 	return 0;
 }
@@ -249,7 +243,7 @@ static int unlock(const struct vault_sealed *s, const struct secret *passphrase,
 int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
 		 uint8_t **ret_root_key, unsigned *ret_slot, struct vault_header *ret)
 {
-	struct opened o;
+	struct vault_opened o;
 	unsigned intact;
 	int err = unlock(s, passphrase, &o, &intact);
 
@@ -310,6 +304,25 @@ static int overwrite_both(struct host *host, const uint8_t *buf, unsigned *intac
 	return 0;
 }
 
+// The files that hold exactly these bytes: after a failure, when a rename or a write may have
+// happened and only its flush failed.
+static unsigned files_holding(struct host *host, const uint8_t *buf)
+{
+	unsigned done = 0;
+
+	for (int i = 0; i < COPIES; i++) {
+		uint8_t *found = NULL;
+		size_t len = 0;
+
+		if (host_read_top(host, copy_names[i], VAULT_HEADER_BYTES, &found, &len))
+			continue;
+		if (len == VAULT_HEADER_BYTES && memcmp(found, buf, len) == 0)
+			done |= 1u << i;
+		free(found);
+	}
+	return done;
+}
+
 // Makes both header files hold buf, durably, wardfs.vault first. *intact: the files known to be
 // whole, before and after.
 static int write_both(struct host *host, const uint8_t *buf, unsigned *intact)
@@ -339,16 +352,19 @@ static int encode_next(struct vault_header *h, const uint8_t *mac_key, uint8_t *
 	return vault_header_encode(h, mac_key, buf);
 }
 
-static int write_header(struct host *host, struct vault_header *h, const struct keyring *ring,
-			unsigned *intact)
+int vault_write_opened(struct host *host, struct vault_header *h, const struct keyring *ring,
+		       unsigned *intact, unsigned *ret_done)
 {
 	FREE_AUTO uint8_t *buf = malloc(VAULT_HEADER_BYTES);
 
+	*ret_done = 0;
 	if (!buf)
 		return WERR_NOMEM;
 	int err = encode_next(h, keyring_header_mac(ring), buf);
-	if (!err)
-		err = write_both(host, buf, intact);
+	if (err)
+		return err;
+	err = write_both(host, buf, intact);
+	*ret_done = err ? files_holding(host, buf) : 3u;
 	// Both files are durable: only now the anchor may know of it.
 	if (!err && host->anchor)
 		anchor_note_header(host->anchor, h, ring, mac_of(buf));
@@ -359,13 +375,15 @@ int vault_write(struct vault *v)
 {
 	if (v->readonly)
 		return WERR_READONLY;
-	return write_header(v->host, v->h, v->ring, &v->intact);
+	unsigned done;
+
+	return vault_write_opened(v->host, v->h, v->ring, &v->intact, &done);
 }
 
 // ---- opening and closing ----
 
-static int read_and_unlock(struct host *host, const struct secret *passphrase, struct opened *ret,
-			   unsigned *ret_intact)
+int vault_read_opened(struct host *host, const struct secret *passphrase, struct vault_opened *ret,
+		      unsigned *ret_intact)
 {
 	struct vault_sealed sealed;
 	int err = vault_read_sealed(host, &sealed);
@@ -378,14 +396,15 @@ static int read_and_unlock(struct host *host, const struct secret *passphrase, s
 }
 
 // Whether this machine has seen a newer state of the vault.
-static int compare_anchor(struct host *host, const struct opened *o, const struct keyring *ring)
+static int compare_anchor(struct host *host, const struct vault_opened *o,
+			  const struct keyring *ring)
 {
 	return host->anchor ? anchor_check(host->anchor, o->h, ring, o->mac, o->slot) : 0;
 }
 
 int vault_open(struct host *host, const struct secret *passphrase, int readonly, struct vault **ret)
 {
-	struct opened o = {.err = 0};
+	struct vault_opened o = {.err = 0};
 	struct vault *v = calloc(1, sizeof *v);
 	int err = WERR_NOMEM;
 
@@ -394,7 +413,7 @@ int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 	err = host->ops->lock(host, !readonly);
 	if (err)
 		goto fail;
-	err = read_and_unlock(host, passphrase, &o, &v->intact);
+	err = vault_read_opened(host, passphrase, &o, &v->intact);
 	if (err)
 		goto fail;
 	err = keyring_new(o.h, o.root_key, &v->ring);
@@ -410,7 +429,7 @@ int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 	*ret = v;
 	return 0;
 fail:
-	opened_clear(&o);
+	vault_opened_clear(&o);
 	if (v)
 		keyring_free(v->ring);
 	free(v);
@@ -554,96 +573,5 @@ int vault_create(struct host *host, const struct vault_create_params *params,
 	if (err)
 		remove_new(host);
 	keyring_free(ring);
-	return err;
-}
-
-// ---- passwd ----
-
-// Puts a slot for `passphrase` in the place of slot `index`, keeping its label.
-static int replace_slot(struct vault_header *h, unsigned index, const struct secret *passphrase,
-			const struct argon_params *kdf, uint64_t now_s, const uint8_t *root_key)
-{
-	struct keyslot_info info;
-	int err = keyslot_info(h->slots[index], &info);
-
-	if (err)
-		return err;
-	// The number of the header write that brings the slot: greater than any serial before, so
-	// never used again.
-	if (h->write_counter >= UINT32_MAX)
-		return WERR_LIMIT;
-	info.serial = (uint32_t)h->write_counter + 1;
-	info.created_s = now_s;
-	info.kdf = *kdf;
-	return keyslot_make(h->slots[index], index, h->vault_id, &info, passphrase, root_key);
-}
-
-// New root key, resealed slots, new slot; *ret_ring is the ring of the changed header.
-static int renew(struct opened *o, const struct secret *passphrase, const struct argon_params *kdf,
-		 uint64_t now_s, struct keyring **ret_ring)
-{
-	SECRET_AUTO uint8_t *new_root = NULL;
-	int err = keyring_renew(o->h, o->root_key, &new_root);
-
-	if (err)
-		return err;
-	err = replace_slot(o->h, o->slot, passphrase, kdf, now_s, new_root);
-	return err ? err : keyring_new(o->h, new_root, ret_ring);
-}
-
-static int passwd_opened(struct host *host, struct opened *o, unsigned intact,
-			 const struct secret *passphrase, const struct argon_params *kdf,
-			 uint64_t now_s)
-{
-	struct keyring *old_ring = NULL;
-	struct keyring *new_ring = NULL;
-
-	// The journal's records are sealed under the old root key: they must have been replayed
-	// before it goes.
-	if (o->h->state != VAULT_CLEAN)
-		return WERR_BUSY;
-	int err = keyring_new(o->h, o->root_key, &old_ring);
-	if (!err)
-		err = compare_anchor(host, o, old_ring);
-	if (err) {
-		keyring_free(old_ring);
-		return err;
-	}
-	err = renew(o, passphrase, kdf, now_s, &new_ring);
-	if (!err)
-		err = write_header(host, o->h, new_ring, &intact);
-	// Last: a clean header ignores a journal that it cannot open, but not the other way round.
-	// For the same reason a failure here changes nothing: the passphrase is changed, and the
-	// next mount makes the superblocks anew.
-	if (!err) {
-		int ignored = journal_rekey(host, old_ring, new_ring, o->h->journal_bytes);
-		(void)ignored;
-	}
-	keyring_free(old_ring);
-	keyring_free(new_ring);
-	return err;
-}
-
-int vault_passwd(struct host *host, const struct secret *old, const struct secret *new_,
-		 const struct argon_params *kdf, uint64_t now_s)
-{
-	struct opened o;
-	unsigned intact;
-	int err = host->ops->lock(host, 1);
-
-	if (err)
-		return err;
-	if (new_->len == 0)
-		return WERR_INVALID;
-	err = argon_check(kdf);
-	if (err)
-		return err;
-	err = read_and_unlock(host, old, &o, &intact);
-	if (err)
-		return err;
-	err = passwd_opened(host, &o, intact, new_, kdf, now_s);
-	opened_clear(&o);
-	if (host->anchor)
-		anchor_forget(host->anchor);
 	return err;
 }

@@ -63,13 +63,14 @@ struct vault_sealed {
 int vault_read_sealed(struct host *host, struct vault_sealed *ret) WARN_UNUSED;
 void vault_sealed_clear(struct vault_sealed *s);
 
-// Tries the passphrase on every used slot of both copies (Argon2id once per slot; again only where
-// the copies differ in a slot's salt or parameters) and authenticates what it opens. Of two
-// authentic copies the higher write counter wins, wardfs.vault in a tie and always over a copy of
-// another vault id. root_key: secret memory, freed by the caller with secret_free. ret_slot may be
-// NULL. WERR_SECRET when nothing opens; WERR_AUTH when the passphrase fits a slot and slot or
-// header were changed; WERR_KDFMEM when a slot could not be tried on this machine; WERR_NOMEM.
-// Outputs untouched on failure. A damaged or older copy is written again at the next vault_write.
+// Tries the offer (crypto/offer.h: a plain passphrase is one) on every used slot of both copies
+// that it has the factors for (Argon2id once per slot; again only where the copies differ in a
+// slot's clear part) and authenticates what it opens. Of two authentic copies the higher write
+// counter wins, wardfs.vault in a tie and always over a copy of another vault id. root_key: secret
+// memory, freed by the caller with secret_free. ret_slot may be NULL. WERR_SECRET when nothing
+// opens; WERR_AUTH when the passphrase fits a slot and slot or header were changed; WERR_KDFMEM
+// when a slot could not be tried on this machine; WERR_NOMEM. Outputs untouched on failure. A
+// damaged or older copy is written again at the next vault_write.
 int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
 		 uint8_t **ret_root_key, unsigned *ret_slot, struct vault_header *ret) WARN_UNUSED;
 
@@ -94,20 +95,5 @@ int vault_compare_journal(struct vault *v) WARN_UNUSED;
 // either). WERR_READONLY, WERR_MALFORMED and WERR_LIMIT (v->h breaks a rule of the format),
 // WERR_IO.
 int vault_write(struct vault *v) WARN_UNUSED;
-
-// New passphrase for the slot that `old` opens: new root key and master epoch, that slot made anew
-// (its label is kept), all other slots resealed, so that they open with their own passphrases as
-// before. Takes the exclusive lock (held until the caller closes host, which stays the caller's).
-// WERR_BUSY: the vault is mounted, or it was not unmounted cleanly; then mount and unmount it once
-// first, since its journal can be read under the old root key only. WERR_SECRET, WERR_AUTH as
-// vault_unlock; WERR_INVALID: new_ is empty; WERR_LIMIT: KDF parameters, or no room for another
-// epoch. kdf: parameters of the new slot.
-//
-// Order: wardfs.vault, its copy, journal superblocks (a clean vault does without them; the next
-// mount makes them anew). On success the old passphrase opens nothing. After a failure or a crash
-// before wardfs.vault was replaced nothing has changed; between the two files the new passphrase
-// opens the one and the old passphrase the other, and the next vault_write with either ends that.
-int vault_passwd(struct host *host, const struct secret *old, const struct secret *new_,
-		 const struct argon_params *kdf, uint64_t now_s) WARN_UNUSED;
 
 #endif

@@ -54,9 +54,10 @@ static int measure(const struct argon_params *probe, uint32_t *ret_ms)
 }
 
 // Passes that fill the target time with this much memory.
-static uint32_t passes_for(uint32_t memory_kib, uint32_t probe_kib, uint32_t probe_ms)
+static uint32_t passes_for(uint32_t target_ms, uint32_t memory_kib, uint32_t probe_kib,
+			   uint32_t probe_ms)
 {
-	uint64_t passes = (uint64_t)TARGET_MS * probe_kib / ((uint64_t)probe_ms * memory_kib);
+	uint64_t passes = (uint64_t)target_ms * probe_kib / ((uint64_t)probe_ms * memory_kib);
 	uint64_t most = ARGON_WORK_MAX_KIB / memory_kib;
 
 	if (most > ARGON_PASSES_MAX)
@@ -69,6 +70,7 @@ static uint32_t passes_for(uint32_t memory_kib, uint32_t probe_kib, uint32_t pro
 int calibrate_kdf(const struct options_kdf *asked, struct argon_params *ret, uint32_t *ret_ms)
 {
 	struct argon_params probe = {.memory_kib = PROBE_KIB, .passes = 1, .lanes = lanes()};
+	const uint32_t target_ms = asked->time_ms ? asked->time_ms : TARGET_MS;
 	uint32_t probe_ms = 0;
 	int err = measure(&probe, &probe_ms);
 
@@ -79,10 +81,10 @@ int calibrate_kdf(const struct options_kdf *asked, struct argon_params *ret, uin
 	if (err)
 		return report_fail(err, NULL, "cannot measure the key derivation: %s",
 				   werr_text(err));
-	struct argon_params p = argon_calibrate(&probe, probe_ms, free_kib(), TARGET_MS, lanes());
+	struct argon_params p = argon_calibrate(&probe, probe_ms, free_kib(), target_ms, lanes());
 	if (asked->memory_mib) {
 		p.memory_kib = asked->memory_mib * 1024;
-		p.passes = passes_for(p.memory_kib, probe.memory_kib, probe_ms);
+		p.passes = passes_for(target_ms, p.memory_kib, probe.memory_kib, probe_ms);
 	}
 	if (asked->passes)
 		p.passes = asked->passes;

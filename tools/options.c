@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "crypto/argon.h"
+#include "crypto/keyslot.h"
+#include "crypto/text.h"
 #include "crypto/werr.h"
 
 enum {
@@ -16,6 +18,7 @@ enum {
 	KEY_EXTPASS,
 	KEY_MEMORY,
 	KEY_PASSES,
+	KEY_TIME,
 };
 
 uint64_t options_number(struct argp_state *state, const char *option, const char *text,
@@ -85,6 +88,20 @@ static const struct argp_option new_passphrase_table[] = {
 const struct argp options_new_passphrase = {.options = new_passphrase_table,
 					    .parser = parse_passphrase};
 
+// Seconds, maybe with a fraction, as milliseconds.
+static uint32_t parse_time(struct argp_state *state, const char *text)
+{
+	char *end = NULL;
+	double s = isdigit((unsigned char)*text) ? strtod(text, &end) : 0;
+
+	if (!end || *end)
+		argp_failure(state, EXIT_WARD_USAGE, 0, "--kdf-time: '%s' is not a number", text);
+	else if (s < 0.1 || s > 60)
+		argp_failure(state, EXIT_WARD_LIMIT, 0,
+			     "--kdf-time: %s is out of bounds; choose 0.1 to 60 seconds", text);
+	return (uint32_t)(s * 1000);
+}
+
 static error_t parse_kdf(int key, char *arg, struct argp_state *state)
 {
 	struct options_kdf *kdf = state->input;
@@ -99,6 +116,9 @@ static error_t parse_kdf(int key, char *arg, struct argp_state *state)
 		kdf->passes =
 			(uint32_t)options_number(state, "kdf-passes", arg, 1, ARGON_PASSES_MAX);
 		return 0;
+	case KEY_TIME:
+		kdf->time_ms = parse_time(state, arg);
+		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -108,9 +128,20 @@ static const struct argp_option kdf_table[] = {
 	{NULL, 0, NULL, 0, "What a guess at the passphrase costs (measured when not given):", 1},
 	{"kdf-memory", KEY_MEMORY, "MIB", 0, "memory of Argon2id, 8 to 4096 MiB", 1},
 	{"kdf-passes", KEY_PASSES, "N", 0, "passes of Argon2id, 1 to 64", 1},
+	{"kdf-time", KEY_TIME, "SECONDS", 0, "what to measure for, 0.1 to 60 (default 1)", 1},
 	{0},
 };
 const struct argp options_kdf_argp = {.options = kdf_table, .parser = parse_kdf};
+
+const char *options_label(struct argp_state *state, const char *text)
+{
+	if (strlen(text) > KEYSLOT_LABEL_MAX)
+		argp_failure(state, EXIT_WARD_LIMIT, 0, "label: longer than %d bytes",
+			     KEYSLOT_LABEL_MAX);
+	if (!text_is_printable(text, strlen(text)))
+		argp_failure(state, EXIT_WARD_USAGE, 0, "label: control characters, or not UTF-8");
+	return text;
+}
 
 void options_parse(const struct argp *argp, int argc, char **argv, void *input)
 {

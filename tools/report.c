@@ -5,19 +5,26 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "crypto/text.h"
+
 #define LINE_MAX_BYTES 2048
 
 void report_escape(const char *text, char *out, size_t cap)
 {
+	const char *end = text + strlen(text);
 	size_t n = 0;
 
-	for (; *text && n + 5 <= cap; text++) {
-		unsigned char c = (unsigned char)*text;
+	while (text < end && n + 5 <= cap) {
+		const size_t shown = text_printable(text, (size_t)(end - text));
 
-		if (c >= 0x20 && c != 0x7f)
-			out[n++] = (char)c;
-		else
-			n += (size_t)snprintf(out + n, cap - n, "\\%03o", c);
+		if (shown) {
+			memcpy(out + n, text, shown);
+			n += shown;
+			text += shown;
+		} else {
+			n += (size_t)snprintf(out + n, cap - n, "\\%03o", (unsigned char)*text);
+			text++;
+		}
 	}
 	out[n] = 0;
 }
@@ -60,7 +67,7 @@ static const struct advice {
 	int code;
 	const char *text;
 } advices[] = {
-	{WERR_SECRET, "wrong passphrase; try again"},
+	{WERR_SECRET, "wrong passphrase or other secret; try again"},
 	{WERR_AUTH, "the vault header was changed outside wardfs; restore wardfs.vault and "
 		    "wardfs.vault.2 from a backup"},
 	{WERR_UNSUPPORTED, "made by a newer version of wardfs; use that version"},

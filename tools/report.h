@@ -18,7 +18,8 @@ void report_warn(const char *subject, const char *fmt, ...) __attribute__((forma
 // What a code means for a vault directory that is to be opened, with what to do next.
 int report_vault(int code, const char *dir);
 
-// Copies text to out (cap > 4), control bytes as \ooo, cut where it does not fit.
+// Copies text to out (cap > 4), what is not printable (crypto/text.h) as \ooo, cut where it does
+// not fit.
 void report_escape(const char *text, char *out, size_t cap);
 
 #endif

@@ -8,14 +8,14 @@
 #include "daemon/statedir.h"
 #include "fusefs/vault.h"
 #include "tools/options.h"
-#include "tools/passphrase.h"
+#include "tools/secrets.h"
 #include "tools/progress.h"
 #include "tools/refusal.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
 
 struct request {
-	struct passphrase_source source;
+	struct secrets_source source;
 	int yes;
 	const char *dir;
 };
@@ -43,7 +43,7 @@ static const struct argp_option table[] = {
 	{0},
 };
 static const struct argp_child children[] = {
-	{&options_passphrase, 0, NULL, 0},
+	{&secrets_options, 0, NULL, 0},
 	{0},
 };
 static const struct argp argp = {
@@ -151,7 +151,7 @@ static int open_and_take(const struct request *r, struct host *host, struct anch
 {
 	SECRET_STRUCT_AUTO struct secret passphrase = {0};
 	struct vault *v;
-	int err = passphrase_get(&r->source, "Passphrase", 0, &passphrase);
+	int err = secrets_get_at(&r->source, r->dir, &passphrase);
 
 	if (err) {
 		host->ops->close(host);
@@ -169,7 +169,7 @@ static int open_and_take(const struct request *r, struct host *host, struct anch
 
 int verb_accept(int argc, char **argv)
 {
-	struct request r = {.source = {.credential = "wardfs.passphrase"}};
+	struct request r = {.source = SECRETS_SOURCE_INIT};
 	struct anchor *anchor = NULL;
 	struct vault_sealed sealed;
 	struct host *host;

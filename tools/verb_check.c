@@ -10,13 +10,13 @@
 #include "fusefs/vault.h"
 #include "tools/check_print.h"
 #include "tools/options.h"
-#include "tools/passphrase.h"
+#include "tools/secrets.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
 
 struct request {
-	struct passphrase_source source;
+	struct secrets_source source;
 	const char *dir;
 	int names;
 	struct check_print print;
@@ -60,7 +60,7 @@ static const struct argp_option table[] = {
 	{0},
 };
 static const struct argp_child children[] = {
-	{&options_passphrase, 0, NULL, 0},
+	{&secrets_options, 0, NULL, 0},
 	{0},
 };
 static const struct argp argp = {
@@ -106,8 +106,8 @@ static int open_vault(const struct request *r, struct vault **ret)
 		host->ops->close(host);
 		return report_vault(err, r->dir);
 	}
+	err = secrets_get(&r->source, r->dir, &sealed, &pass);
 	vault_sealed_clear(&sealed);
-	err = passphrase_get(&r->source, "Passphrase", 0, &pass);
 	if (err) {
 		host->ops->close(host);
 		return err;
@@ -188,7 +188,7 @@ static int run(struct request *r, struct vault *v)
 
 int verb_check(int argc, char **argv)
 {
-	struct request r = {.source = {.credential = "wardfs.passphrase"}};
+	struct request r = {.source = SECRETS_SOURCE_INIT};
 	struct vault *v;
 
 	options_parse(&argp, argc, argv, &r);

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <ctype.h>
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -18,6 +17,7 @@
 #include "tools/passphrase.h"
 #include "tools/progress.h"
 #include "tools/report.h"
+#include "tools/strength.h"
 #include "tools/verbs.h"
 
 struct request {
@@ -30,20 +30,6 @@ struct request {
 
 enum { KEY_LABEL = 1, KEY_JOURNAL };
 
-static void set_label(struct argp_state *state, const char *label)
-{
-	struct request *r = state->input;
-
-	if (strlen(label) > KEYSLOT_LABEL_MAX)
-		argp_failure(state, EXIT_WARD_LIMIT, 0, "--label: longer than %d bytes",
-			     KEYSLOT_LABEL_MAX);
-	for (const char *c = label; *c; c++) {
-		if (iscntrl((unsigned char)*c))
-			argp_failure(state, EXIT_WARD_USAGE, 0, "--label: control characters");
-	}
-	r->label = label;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct request *r = state->input;
@@ -54,7 +40,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		state->child_inputs[1] = &r->source;
 		return 0;
 	case KEY_LABEL:
-		set_label(state, arg);
+		r->label = options_label(state, arg);
 		return 0;
 	case KEY_JOURNAL:
 		r->journal_mib =
@@ -237,6 +223,8 @@ int verb_init(int argc, char **argv)
 	int err = check_dir(r.dir, &is_new);
 	if (!err)
 		err = passphrase_get(&r.source, "New passphrase", 1, &passphrase);
+	if (!err)
+		strength_warn(&passphrase);
 	if (!err)
 		err = calibrate_kdf(&r.kdf, &kdf, &ms);
 	if (err)

@@ -10,14 +10,14 @@
 #include "daemon/mountpoint.h"
 #include "daemon/worker.h"
 #include "tools/options.h"
-#include "tools/passphrase.h"
 #include "tools/progress.h"
 #include "tools/refusal.h"
 #include "tools/report.h"
+#include "tools/secrets.h"
 #include "tools/verbs.h"
 
 struct request {
-	struct passphrase_source source;
+	struct secrets_source source;
 	struct mountopts opts;
 	int nonempty;
 	int foreground;
@@ -111,7 +111,7 @@ static const struct argp_option table[] = {
 	{0},
 };
 static const struct argp_child children[] = {
-	{&options_passphrase, 0, NULL, 0},
+	{&secrets_options, 0, NULL, 0},
 	{0},
 };
 static const struct argp argp = {
@@ -200,7 +200,7 @@ static int on_passphrase(void *arg, struct secret *ret)
 {
 	struct request *r = arg;
 
-	return passphrase_get(&r->source, "Passphrase", 0, ret);
+	return secrets_get_at(&r->source, r->dir, ret);
 }
 
 static void on_stage(void *arg, enum worker_stage stage)
@@ -275,7 +275,7 @@ static int report_error(int err, const struct worker_error *e, const struct requ
 
 int verb_mount(int argc, char **argv)
 {
-	struct request r = {.source = {.credential = "wardfs.passphrase"}};
+	struct request r = {.source = SECRETS_SOURCE_INIT};
 	struct worker_error e;
 
 	mountopts_init(&r.opts);

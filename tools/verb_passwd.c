@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
-#include "daemon/statedir.h"
-#include "fusefs/vault.h"
-#include "tools/calibrate.h"
-#include "tools/options.h"
-#include "tools/passphrase.h"
-#include "tools/progress.h"
-#include "tools/refusal.h"
+#include "tools/edit.h"
 #include "tools/report.h"
+#include "tools/strength.h"
 #include "tools/verbs.h"
 
 struct request {
-	struct passphrase_source source;
-	struct passphrase_source new_source;
+	struct secrets_source source;
+	struct secrets_new fresh;
 	struct options_kdf kdf;
 	const char *dir;
 };
@@ -27,7 +20,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	if (key == ARGP_KEY_INIT) {
 		state->child_inputs[0] = &r->kdf;
 		state->child_inputs[1] = &r->source;
-		state->child_inputs[2] = &r->new_source;
+		state->child_inputs[2] = &r->fresh;
 		return 0;
 	}
 	return options_operands(key, arg, state, &r->dir, 1, "DIR");
@@ -35,8 +28,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = {
 	{&options_kdf_argp, 0, NULL, 0},
-	{&options_passphrase, 0, NULL, 0},
-	{&options_new_passphrase, 0, NULL, 0},
+	{&secrets_options, 0, NULL, 0},
+	{&secrets_new_passphrase_options, 0, NULL, 0},
 	{0},
 };
 static const struct argp argp = {
@@ -48,90 +41,73 @@ static const struct argp argp = {
 	.children = children,
 };
 
-// Opens the vault directory, finds out whether it can be changed, and takes its lock.
-static int open_host(const char *dir, struct host **ret, struct vault_sealed *ret_sealed)
+// The new passphrase, and the slot's other factor as it was.
+static int make_offer(const struct edit *e, unsigned index, uint16_t kind,
+		      const struct secret *passphrase, struct secret *ret)
 {
-	struct host *host;
-	int err = host_posix_open(dir, 0, &host);
+	const uint8_t *slot = vault_edit_header(e->vault)->slots[index];
+	enum factor factors[FACTORS_IN_KIND];
+	const unsigned n = factor_split(kind, factors);
+	uint8_t tag[OFFER_TAG_BYTES];
+	int err = keyslot_tag(slot, tag);
 
-	if (err)
-		return err;
-	err = host->ops->lock(host, 1);
-	if (!err)
-		err = vault_read_sealed(host, ret_sealed);
-	if (err) {
-		host->ops->close(host);
-		return err;
+	for (unsigned i = 0; i < n && !err; i++) {
+		const uint8_t *bytes = passphrase->bytes;
+		size_t len = passphrase->len;
+
+		if (factors[i] != FACTOR_PASSPHRASE)
+			err = offer_find(&e->offer, factors[i], tag, &bytes, &len);
+		if (!err)
+			err = offer_add(ret, factors[i], NULL, bytes, len);
 	}
-	*ret = host;
-	return 0;
-}
-
-// Whether the old passphrase fits: told before a person types the new one twice.
-static int try_old(const struct vault_sealed *sealed, const struct secret *old)
-{
-	struct vault_header *h = malloc(sizeof(*h));
-	SECRET_AUTO uint8_t *root_key = NULL;
-
-	if (!h)
-		return WERR_NOMEM;
-	struct progress *p = progress_start("Deriving the key");
-	int err = vault_unlock(sealed, old, &root_key, NULL, h);
-	progress_stop(p);
-	free(h);
 	return err;
 }
 
-static int change(struct host *host, const struct vault_sealed *sealed, const struct request *r)
+static int change(struct edit *e, const struct request *r)
 {
-	SECRET_STRUCT_AUTO struct secret old = {0};
-	SECRET_STRUCT_AUTO struct secret fresh = {0};
-	struct argon_params kdf;
-	uint32_t ms;
+	SECRET_STRUCT_AUTO struct secret passphrase = {0};
+	SECRET_STRUCT_AUTO struct secret offer = {0};
+	struct keyslot_info info;
+	const unsigned index = vault_edit_slot(e->vault);
 
-	int err = passphrase_get(&r->source, "Old passphrase", 0, &old);
+	int err = edit_find_slot(e, index, &info);
 	if (err)
 		return err;
-	if (passphrase_asks(&r->new_source)) {
-		err = try_old(sealed, &old);
-		if (err)
-			return report_vault(err, r->dir);
-	}
-	err = passphrase_get(&r->new_source, "New passphrase", 1, &fresh);
-	if (!err)
-		err = calibrate_kdf(&r->kdf, &kdf, &ms);
+	if (!factor_in(info.kind, FACTOR_PASSPHRASE))
+		return report_fail(WERR_USAGE, e->dir,
+				   "keyslot %u, which this opens, has no passphrase; use 'wardfs "
+				   "key change'",
+				   index);
+	err = passphrase_get(&r->fresh.passphrase, "New passphrase", 1, &passphrase);
 	if (err)
 		return err;
-	struct progress *p = progress_start("Changing the passphrase");
-	err = vault_passwd(host, &old, &fresh, &kdf, (uint64_t)time(NULL));
-	progress_stop(p);
-	if (err == WERR_BUSY)
-		return report_fail(err, r->dir,
-				   "was not unmounted cleanly; mount and unmount it "
-				   "once, then try again");
-	if (err == WERR_LIMIT)
-		return report_fail(err, r->dir,
-				   "no room for another epoch of keys; make a new "
-				   "vault and copy");
-	return err ? refusal_report(err, r->dir, host->anchor) : 0;
+	strength_warn(&passphrase);
+	struct slot_change c = {.verb = SLOT_REPLACE,
+				.index = index,
+				.kind = info.kind,
+				.offer = &offer,
+				.params = info.params,
+				.params_len = info.params_len,
+				.now_s = (uint64_t)time(NULL)};
+	err = edit_choose_kdf(&r->kdf, info.kind, &c.kdf);
+	if (err)
+		return err;
+	err = make_offer(e, index, info.kind, &passphrase, &offer);
+	if (err)
+		return report_fail(err, e->dir, "%s", werr_text(err));
+	return edit_apply(e, &c, NULL);
 }
 
 int verb_passwd(int argc, char **argv)
 {
-	struct request r = {.source = {.credential = "wardfs.passphrase"},
-			    .new_source = {.credential = "wardfs.new-passphrase"}};
-	struct vault_sealed sealed;
-	struct anchor *anchor = NULL;
-	struct host *host;
+	struct request r = {.source = SECRETS_SOURCE_INIT, .fresh = SECRETS_NEW_INIT};
+	struct edit e;
 
+	r.source.prompt = "Old passphrase";
 	options_parse(&argp, argc, argv, &r);
-	int err = open_host(r.dir, &host, &sealed);
-	if (err)
-		return report_vault(err, r.dir);
-	err = statedir_attach(host, 0, &anchor);
-	err = err ? report_vault(err, r.dir) : change(host, &sealed, &r);
-	vault_sealed_clear(&sealed);
-	host->ops->close(host);
-	anchor_free(anchor);
+	int err = edit_begin(r.dir, &r.source, &e);
+	if (!err)
+		err = change(&e, &r);
+	edit_end(&e);
 	return err;
 }

@@ -10,6 +10,7 @@ int verb_umount(int argc, char **argv);
 int verb_accept(int argc, char **argv);
 int verb_passwd(int argc, char **argv);
 int verb_check(int argc, char **argv);
+int verb_key(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_freeze(int argc, char **argv);
 int verb_thaw(int argc, char **argv);

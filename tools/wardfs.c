@@ -31,6 +31,8 @@ static const struct verb {
 	 "verify a vault, and repair it"},
 	{"accept", "wardfs accept", verb_accept, "[--yes] [OPTION...] DIR",
 	 "take a vault that is older than this machine has seen it"},
+	{"key", "wardfs key", verb_key, "list|add|remove|change|test|label [OPTION...] DIR",
+	 "the secrets that open a vault"},
 	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
 	{"freeze", "wardfs freeze", verb_freeze, "[--timeout T] MNT",
 	 "hold the vault still, for a copy or snapshot of it while it is mounted"},

@@ -6,6 +6,7 @@ import re
 from harness import SOURCE, case, check
 
 VERBS = ('init', 'mount', 'umount', 'passwd', 'accept', 'status', 'freeze', 'thaw', 'version')
+KEY_VERBS = ('list', 'add', 'remove', 'change', 'test', 'label')
 
 
 def source(*names):
@@ -47,6 +48,21 @@ def options_of_help_and_manual(w):
         check(helped - known <= listed, f'{verb}: not in the manual: {helped - known - listed}')
         known |= helped
     check(listed - known <= {'version'}, f'in the manual only: {listed - known}')
+
+
+@case
+def options_of_key_verbs_and_manual(w):
+    text = source('man', 'wardfs-key.1').replace('Fl -', '--')
+    listed = set(re.findall(r'--([a-z][a-z-]+[a-z0-9])', text))
+    known = {'help', 'usage'}
+    for verb in KEY_VERBS:
+        check(f'.Cm key {verb}' in text, f'{verb} is not in the manual')
+        helped = set(re.findall(r'--([a-z][a-z-]+[a-z0-9])', w.ok('key', verb, '--help')))
+        check(helped - known <= listed, f'{verb}: not in the manual: {helped - known - listed}')
+        known |= helped
+    check(listed - known <= {'contents'}, f'in the manual only: {listed - known}')
+    overview = w.ok('key', '--help')
+    check(all(f'wardfs key {verb}' in overview for verb in KEY_VERBS), overview)
 
 
 @case

@@ -206,7 +206,7 @@ def mount_on_a_read_only_host(w):
     v, mnt = w.vault('host/vault'), w.mountpoint()
     subprocess.run(['mount', '-o', 'remount,ro', w.path('host')], check=True)
     w.refused(17, ['read-only', '--ro'], 'mount', v, mnt, stdin=None)
-    w.refused(17, 'read-only', 'passwd', '--new-extpass', 'echo x', *CHEAP[:4], v)
+    w.refused(17, 'read-only', 'passwd', '--new-extpass', 'echo another horse', *CHEAP[:4], v)
     w.ok('mount', '--ro', v, mnt)
     os.listdir(mnt)
     w.ok('umount', mnt)

@@ -14,6 +14,7 @@
 #include "fusefs/fs.h"
 #include "fusefs/journal.h"
 #include "fusefs/vault.h"
+#include "tests/unit/vaultpasswd.h"
 #include "tests/crash/simhost.h"
 #include "tests/unit/unit_main.h"
 

@@ -4,6 +4,20 @@
 #include "crypto/keyslot.h"
 #include "tests/fuzz/fuzz.h"
 
+// What was accepted can be found again, within the slot.
+static void try_params(const struct keyslot_info *info)
+{
+	for (enum factor f = FACTOR_NONE; f <= FACTOR_END; f++) {
+		const uint8_t *p;
+		size_t len;
+
+		if (factor_params_find(info->params, info->params_len, f, &p, &len) < 0)
+			continue;
+		FUZZ_NEED(factor_in(info->kind, f));
+		FUZZ_NEED(p >= info->params && p + len <= info->params + info->params_len);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t vault_id[VAULT_ID_BYTES];
@@ -24,5 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	FUZZ_NEED(info.serial >= 1);
 	FUZZ_NEED(argon_check(&info.kdf) == 0);
+	FUZZ_NEED(factor_params_check(info.kind, info.params, info.params_len) == 0);
+	FUZZ_NEED(info.params_len <= FACTOR_PARAMS_MAX);
+	try_params(&info);
 	return 0;
 }

@@ -268,12 +268,45 @@ static void make_records(void)
 	record_free(&r);
 }
 
+// One of each kind that has parameters, and one with two factors.
+static void make_kinds(uint8_t slot[static 1000])
+{
+	static const uint8_t blob[64] = {1, 2, 3};
+	const struct factor_tpm2 tpm2 = {blob, 40, blob, 60};
+	const struct factor_fido2 fido2 = {
+		.flags = 3, .credential = blob, .credential_len = sizeof(blob)};
+	uint8_t params[2][FACTOR_PARAMS_MAX];
+	struct wcursor c, whole;
+
+	wcursor_init(&whole, slot + 402, 598);
+	wcursor_init(&c, params[0], sizeof(params[0]));
+	factor_tpm2_encode(&c, &tpm2);
+	factor_params_put(&whole, FACTOR_TPM2, params[0], c.len);
+	le16_put(slot, FACTOR_TPM2);
+	le16_put(slot + 400, (uint16_t)whole.len);
+	emit("keyslot", "tpm2", slot, 402 + whole.len);
+	wcursor_init(&c, params[1], sizeof(params[1]));
+	factor_fido2_encode(&c, &fido2);
+	factor_params_put(&whole, FACTOR_FIDO2, params[1], c.len);
+	le16_put(slot, factor_kind(FACTOR_TPM2, FACTOR_FIDO2));
+	le16_put(slot + 400, (uint16_t)whole.len);
+	emit("keyslot", "tpm2-fido2", slot, 402 + whole.len);
+	memset(slot + 400, 0, 600);
+	wcursor_init(&whole, slot + 402, 598);
+	factor_params_put(&whole, FACTOR_KEYFILE, params[1], 0);
+	wcursor_zero(&whole, FACTOR_KEYFILE_PARAMS);
+	slot[404] = FACTOR_KEYFILE_PARAMS;
+	le16_put(slot, factor_kind(FACTOR_PASSPHRASE, FACTOR_KEYFILE));
+	le16_put(slot + 400, (uint16_t)whole.len);
+	emit("keyslot", "passphrase-keyfile", slot, 402 + whole.len);
+}
+
 static void make_keyslots(void)
 {
-	uint8_t slot[400] = {0};
+	uint8_t slot[1000] = {0};
 
 	emit("keyslot", "empty", slot, 0);
-	fixture_count(slot + 96, sizeof(slot) - 96, 1);
+	fixture_count(slot + 96, 400 - 96, 1);
 	le16_put(slot, 1);
 	le32_put(slot + 4, 3);
 	le64_put(slot + 8, 1700000000);
@@ -281,10 +314,11 @@ static void make_keyslots(void)
 	le32_put(slot + 84, 3);
 	le32_put(slot + 88, 4);
 	le32_put(slot + 92, 0x13);
-	emit("keyslot", "no-label", slot, sizeof(slot));
+	emit("keyslot", "no-label", slot, 400);
 	slot[16] = 63;
 	memset(slot + 17, 'l', 63);
-	emit("keyslot", "long-label", slot, sizeof(slot));
+	emit("keyslot", "long-label", slot, 400);
+	make_kinds(slot);
 }
 
 // Patches: u24 offset, u8 length, bytes (see fuzz_vault_header.c).

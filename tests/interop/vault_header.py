@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vault header of wardfs-vault(5): keyslots, MAC and master keys; and what all of the decoder shares."""
 import errno
+import hashlib
 import os
 import stat
 import struct
@@ -115,6 +116,52 @@ def open_file(name, folder, what):
 
 # Section KEYSLOTS.
 
+PASSPHRASE, KEYFILE, RECOVERY, TPM2, FIDO2 = 1, 2, 3, 4, 5
+ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
+
+
+def times_x(value):
+    return (value << 1 ^ (0x25 if value & 16 else 0)) & 31
+
+
+def recovery_secret(text):
+    """The 32 bytes of a recovery code."""
+    text = text.upper().replace('O', '0').replace('I', '1').replace('L', '1')
+    values = [ALPHABET.find(c) for c in text if c not in ' \t\r\n-.,:/_']
+    check(len(values) == 65 and -1 not in values, 'recovery code: not 13 groups of 5')
+    number = 0
+    for group in range(13):
+        sum_ = group + 1
+        for value in values[5 * group:5 * group + 4]:
+            sum_ = times_x(sum_) ^ value
+            number = number << 5 | value
+        check(times_x(sum_) == values[5 * group + 4], f'recovery code: group {group + 1} is wrong')
+    secret = (number >> 4).to_bytes(32, 'big')
+    check(hashlib.sha256(secret).digest()[0] >> 4 == number & 15, 'recovery code: groups of different codes')
+    return secret
+
+
+class Secrets:
+    """What opens a slot: a passphrase, the content of a key file, a recovery code; or the 32 bytes that a factor
+    gives."""
+
+    def __init__(self, passphrase=None, keyfile=None, recovery=None, raw=None):
+        self.passphrase, self.keyfile, self.raw = passphrase, keyfile, dict(raw or {})
+        if recovery is not None:
+            self.raw[RECOVERY] = recovery_secret(recovery)
+
+    def of(self, factor, params):
+        if factor == PASSPHRASE:
+            return self.passphrase
+        if factor == KEYFILE and self.keyfile is not None:
+            offset, length = struct.unpack('<QQ', params)
+            part = self.keyfile[offset:offset + length] if length else self.keyfile[offset:]
+            if not part or len(part) < length or len(part) > 8 << 20:
+                return None
+            return hashlib.sha256(part).digest()
+        return self.raw.get(factor)
+
+
 class Slot:
     """The clear part of a used keyslot, checked."""
 
@@ -123,7 +170,9 @@ class Slot:
         self.data, self.index, self.what = data, index, what
         c = Cursor(data, what)
         self.kind = c.u16()
-        check(self.kind in (0, 1), f'{what}: unknown kind')
+        low, high = self.kind & 0xff, self.kind >> 8
+        check(self.kind == 0 or low in range(1, 6) and (high == 0 or high in range(low + 1, 6)), f'{what}: unknown kind')
+        self.factors = [low, high] if high else [low]
         if self.kind == 0:
             check_zero(data, what)
             return
@@ -145,19 +194,69 @@ class Slot:
         self.salt, self.commitment = c.take(32), c.take(32)
         self.sealed_keys, self.public, self.ephemeral = c.take(80), c.take(32), c.take(32)
         self.sealed_root, self.sealed_psk = c.take(48), c.take(48)
+        length = c.u16()
+        check(length <= 1022, f'{what}: parameters are too long')
+        self.params = self._split(c.take(length))
         c.zeros(c.left())
+
+    def _split(self, data):
+        """The parameters of each factor that has some."""
+        params, c = {}, Cursor(data, f'{self.what}: parameters')
+        for factor in self.factors:
+            if factor in (PASSPHRASE, RECOVERY):
+                continue
+            check(c.u8() == factor and c.u8() == 0, f'{c.what}: not of this factor')
+            params[factor] = c.take(c.u16())
+            self._check_params(factor, Cursor(params[factor], c.what))
+        check(c.left() == 0, f'{c.what}: too long')
+        return params
+
+    @staticmethod
+    def _check_params(factor, c):
+        if factor == KEYFILE:
+            check(c.u64() < 1 << 63 and c.u64() <= 8 << 20, f'{c.what}: out of bounds')
+        elif factor == TPM2:
+            for _ in range(2):
+                length = c.u16()
+                check(1 <= length <= 400, f'{c.what}: blob out of bounds')
+                c.take(length)
+        elif factor == FIDO2:
+            check(c.u16() <= 3, f'{c.what}: unknown flags')
+            c.take(32)
+            length = c.u16()
+            check(1 <= length <= 512, f'{c.what}: credential out of bounds')
+            c.take(length)
+        check(c.left() == 0, f'{c.what}: too long')
+
+    def password(self, secrets):
+        """What Argon2id is fed, or None when a factor is missing."""
+        if isinstance(secrets, bytes):
+            secrets = Secrets(passphrase=secrets)
+        found = [secrets.of(factor, self.params.get(factor)) for factor in self.factors]
+        if None in found:
+            return None
+        if self.kind == PASSPHRASE:
+            return found[0]
+        return b''.join(struct.pack('<BBH', factor, 0, len(secret)) + secret
+                        for factor, secret in zip(self.factors, found))
 
     def aad(self, vault_id, purpose):
         tail = self.data[16:128] if purpose == 1 else self.data[240:304]
+        length = int.from_bytes(self.data[400:402], 'little')
+        if purpose == 1 and length:
+            tail += self.data[400:402 + length]
         return b'wardfs slot 1\0\0\0' + vault_id + struct.pack(
             '<IIHH', self.index, self.serial, self.kind, purpose) + tail
 
-    def open(self, passphrase, vault_id, known_keks):
-        """The root key, or None when the passphrase is not this slot's."""
-        params = (self.salt, self.memory, self.passes, self.lanes)
+    def open(self, secrets, vault_id, known_keks):
+        """The root key, or None when the secrets are not this slot's."""
+        password = self.password(secrets)
+        if password is None:
+            return None
+        params = (self.salt, self.memory, self.passes, self.lanes, password)
         if params not in known_keks:
             known_keks[params] = hash_secret_raw(
-                passphrase, self.salt, time_cost=self.passes, memory_cost=self.memory,
+                password, self.salt, time_cost=self.passes, memory_cost=self.memory,
                 parallelism=self.lanes, hash_len=32, type=Type.ID, version=0x13)
         kek = known_keks[params]
         if not constant_time.bytes_eq(hkdf(kek, self.salt, b'wardfs 1 kek commit', 32), self.commitment):

@@ -335,7 +335,7 @@ class Vault:
     """An open vault. It must be clean."""
 
     def __init__(self, path, passphrase):
-        check(passphrase, 'the passphrase is empty')
+        check(passphrase and getattr(passphrase, 'passphrase', True) != b'', 'the passphrase is empty')
         self.folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.root = None
         self.homes, self.seen = {}, set()

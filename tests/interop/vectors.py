@@ -5,7 +5,7 @@ import types
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vault_header import Header, VaultError
+from vault_header import FIDO2, TPM2, Header, Secrets, Slot, VaultError, WrongPassphrase
 from vault_objects import HAS_OBJECT, Entry, Object, parse_entry, parse_table_page, split_seals
 
 NUMBERS = {'generation', 'level', 'index', 'number', 'incarnation', 'epoch', 'type', 'class', 'size', 'journal-bytes',
@@ -163,8 +163,20 @@ def answer_vault(case, check):
           (case['vault-id'], case['master'], case['mount'], case['journal-bytes'], case['created']), 'header differs')
 
 
+def answer_slot(case, check):
+    slot = Slot(case['slot'], case['index'])
+    raw = {factor: case[word] for factor, word in ((TPM2, 'tpm2'), (FIDO2, 'fido2')) if word in case}
+    code = case['code'].decode() if 'code' in case else None
+    secrets = Secrets(case.get('passphrase'), case.get('file'), code, raw)
+    root = slot.open(secrets, case['vault-id'], {})
+    if root is None:
+        raise WrongPassphrase('not its secret')
+    check((root, slot.kind) == (case['root-key'], case['kind']), 'root key differs')
+
+
 ANSWERS = {'seal': answer_seal, 'entry': answer_entry, 'table': answer_table, 'xattr': answer_xattr,
-           'keys': answer_keys, 'header': answer_header, 'vault': answer_vault}
+           'keys': answer_keys, 'header': answer_header, 'vault': answer_vault,
+           'slot': answer_slot}
 
 
 def run(folder, check):

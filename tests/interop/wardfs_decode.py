@@ -6,6 +6,9 @@ wardfs_decode.py VAULT PASSFILE list           one line for each entry of the tr
 wardfs_decode.py VAULT PASSFILE extract DEST   writes the tree to DEST, which must not exist
 wardfs_decode.py VAULT PASSFILE verify         reads every page of every object
 
+The passphrase is the first line of PASSFILE. Instead of PASSFILE, or joined to it with commas, may stand
+keyfile=FILE and recovery=FILE, a recovery code in the first line of FILE.
+
 Needs python3-cryptography and python3-argon2. Every check that fails raises VaultError with a text that says
 which; a wrong passphrase raises WrongPassphrase. The vault is never written to.
 """
@@ -16,7 +19,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from vault_header import PAGE, VaultError, WrongPassphrase, check
+from vault_header import PAGE, Secrets, VaultError, WrongPassphrase, check
 from vault_objects import (BLOCKDEV, CHARDEV, DIRECTORY, FIFO, FILE, ROOT, SOCKET, SYMLINK, Object, Vault)
 
 __all__ = ['KINDS', 'Object', 'Vault', 'VaultError', 'WrongPassphrase', 'escape', 'extract', 'list_tree',
@@ -136,9 +139,23 @@ def extract(vault, dest):
         set_metadata(vault, entry, path)
 
 
-def read_passphrase(path):
+def read_line(path):
     with open(path, 'rb') as file:
         return file.read().split(b'\n', 1)[0]
+
+
+def read_secrets(text):
+    found = {}
+    for word in text.split(','):
+        key, _, path = word.rpartition('=')
+        if key == 'keyfile':
+            with open(path, 'rb') as file:
+                found[key] = file.read()
+        elif key == 'recovery':
+            found[key] = read_line(path).decode()
+        else:
+            found['passphrase'] = read_line(word)
+    return Secrets(**found)
 
 
 def main(args):
@@ -147,7 +164,7 @@ def main(args):
         print(__doc__.strip(), file=sys.stderr)
         return 2
     try:
-        with Vault(args[0], read_passphrase(args[1])) as vault:
+        with Vault(args[0], read_secrets(args[1])) as vault:
             if args[2] == 'list':
                 list_tree(vault)
             elif args[2] == 'extract':

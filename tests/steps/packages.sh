@@ -5,6 +5,8 @@ set -u
 packages=(
 	# to build
 	gcc libc6-dev meson ninja-build pkgconf libssl-dev libargon2-dev libfuse3-dev fuse3 libjansson-dev check
+	# optional features: QR codes, a look at passphrases
+	libqrencode-dev libpwquality-dev
 	# sanitizers come with gcc; clang is for the fuzz targets, the rest for the static checks
 	clang libclang-rt-14-dev clang-format clang-tidy cppcheck mandoc shellcheck
 	# the mount tests

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "crypto/object_header_body.h"
+#include "crypto/recovery.h"
 #include "crypto/secret.h"
+#include "crypto/sha256.h"
 #include "crypto/xattr_codec.h"
 #include "tests/unit/fixture.h"
 #include "tests/unit/unit_main.h"
@@ -23,6 +25,7 @@ static const struct {
 	{"limit", WERR_LIMIT},
 	{"secret", WERR_SECRET},
 	{"notvault", WERR_NOTVAULT},
+	{"invalid", WERR_INVALID},
 };
 
 static int expected(const struct vector_case *c)
@@ -354,6 +357,73 @@ static void replay_vault(const struct vector_case *c)
 	keyring_free(ring);
 }
 
+// The secret of a factor as a program gets it.
+static int slot_factor(const struct vector_case *c, enum factor f, const uint8_t *slot,
+		       struct secret *offer)
+{
+	struct keyslot_info info;
+	struct factor_keyfile range;
+	const uint8_t *params;
+	uint8_t secret[256], data[256];
+	size_t params_len, len = FACTOR_SECRET_BYTES;
+	unsigned group;
+	int rc = 0;
+
+	if (f == FACTOR_PASSPHRASE) {
+		len = vector_bytes(c, "passphrase", secret, sizeof(secret));
+	} else if (f == FACTOR_KEYFILE) {
+		ck_assert_int_eq(keyslot_info(slot, &info), 0);
+		ck_assert_int_eq(
+			factor_params_find(info.params, info.params_len, f, &params, &params_len),
+			0);
+		ck_assert_int_eq(factor_keyfile_decode(params, params_len, &range), 0);
+		vector_bytes(c, "file", data, sizeof(data));
+		ck_assert_int_eq(sha256_of(data + range.offset, range.length, secret), 0);
+	} else if (f == FACTOR_RECOVERY) {
+		len = vector_bytes(c, "code", data, sizeof(data));
+		rc = recovery_decode((const char *)data, len, secret, &group);
+		len = FACTOR_SECRET_BYTES;
+	} else {
+		vector_bytes(c, factor_type(f)->word, secret, sizeof(secret));
+	}
+	return rc ? rc : offer_add(offer, f, NULL, secret, len);
+}
+
+static int open_slot(const struct vector_case *c, const uint8_t *slot,
+		     uint8_t root[static ROOT_KEY_BYTES])
+{
+	enum factor factors[FACTORS_IN_KIND];
+	uint8_t kek[ARGON_KEK_BYTES], vault_id[VAULT_ID_BYTES];
+	struct keyslot_info info;
+	struct secret offer = {0};
+	int rc = keyslot_info(slot, &info);
+
+	if (rc < 0)
+		return rc;
+	const unsigned n = factor_split(info.kind, factors);
+	for (unsigned i = 0; i < n && rc == 0; i++)
+		rc = slot_factor(c, factors[i], slot, &offer);
+	if (rc == 0)
+		rc = keyslot_kek(slot, &offer, kek);
+	vector_bytes(c, "vault-id", vault_id, sizeof(vault_id));
+	if (rc == 0)
+		rc = keyslot_open(slot, (unsigned)vector_int(c, "index"), vault_id, kek, root);
+	secret_clear(&offer);
+	return rc;
+}
+
+static void replay_slot(const struct vector_case *c)
+{
+	uint8_t slot[KEYSLOT_BYTES], root[ROOT_KEY_BYTES];
+
+	ck_assert_uint_eq(vector_bytes(c, "slot", slot, sizeof(slot)), sizeof(slot));
+	check_rc(c, open_slot(c, slot, root));
+	if (expected(c) != 0)
+		return;
+	same_bytes(c, "root-key", root, sizeof(root));
+	ck_assert_uint_eq(le16_get(slot), vector_int(c, "kind"));
+}
+
 // How many cases each file has: a case that is not read must not go unnoticed.
 static const struct {
 	const char *file;
@@ -364,7 +434,7 @@ static const struct {
 	{"table", 15, replay_table},   {"xattr", 9, replay_xattr},
 	{"keys", 14, replay_keys},     {"header", 28, replay_header},
 	{"record", 33, replay_record}, {"superblock", 11, replay_superblock},
-	{"vault", 11, replay_vault},
+	{"vault", 11, replay_vault},   {"slot", 25, replay_slot},
 };
 
 START_TEST(replay)

@@ -56,6 +56,8 @@ static const struct expected table[] = {
 	{WERR_NODEVICE, ENODEV, 18},
 	{WERR_INTERRUPTED, EINTR, 19},
 	{WERR_ANCHOR, EIO, 20},
+	{WERR_NOHARDWARE, ENXIO, 21},
+	{WERR_LOCKOUT, EBUSY, 22},
 };
 #define CODES (sizeof(table) / sizeof(table[0]))
 

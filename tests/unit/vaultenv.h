@@ -10,6 +10,7 @@
 #include "fusefs/vault.h"
 #include "key_fixture.h"
 #include "tests/unit/hostenv.h"
+#include "tests/unit/vaultpasswd.h"
 
 #define JOURNAL_BYTES (8u << 20)
 

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "crypto/object_header_body.h"
+#include "crypto/recovery.h"
 #include "crypto/secret.h"
+#include "crypto/sha256.h"
 #include "crypto/superblock_body.h"
 #include "crypto/xattr_codec.h"
 #include "tests/unit/fixture.h"
@@ -619,6 +621,101 @@ static void make_vault(void)
 	refuse_cut("one", "file", 106495, "truncated");
 }
 
+static void put_slot_factor(enum factor f, struct wcursor *params, struct secret *offer)
+{
+	uint8_t secret[FACTOR_SECRET_BYTES], file[256], encoded[FACTOR_PARAMS_MAX];
+	struct factor_keyfile range = {.offset = 16, .length = 64};
+	char text[RECOVERY_TEXT_BYTES];
+	struct wcursor c;
+
+	fixture_count(file, sizeof(file), 1);
+	rng_bytes(secret, sizeof(secret));
+	wcursor_init(&c, encoded, sizeof(encoded));
+	if (f == FACTOR_PASSPHRASE) {
+		put_bytes("passphrase", "correct horse", 13);
+		fixture_need(offer_add(offer, f, NULL, "correct horse", 13) == 0);
+		return;
+	}
+	if (f == FACTOR_KEYFILE) {
+		put_bytes("file", file, sizeof(file));
+		fixture_need(sha256_of(file + 16, 64, secret) == 0);
+		factor_keyfile_encode(&range, wcursor_take(&c, FACTOR_KEYFILE_PARAMS));
+	} else if (f == FACTOR_RECOVERY) {
+		fixture_need(recovery_encode(secret, text) == 0);
+		put_bytes("code", text, strlen(text));
+	} else if (f == FACTOR_TPM2) {
+		factor_tpm2_encode(&c, &(struct factor_tpm2){file, 80, file + 80, 160});
+	} else {
+		struct factor_fido2 fido = {.flags = 3, .credential = file, .credential_len = 64};
+		rng_bytes(fido.salt, sizeof(fido.salt));
+		factor_fido2_encode(&c, &fido);
+	}
+	if (c.len > 0)
+		factor_params_put(params, f, encoded, c.len);
+	put_bytes(factor_type(f)->word, secret, sizeof(secret));
+	fixture_need(offer_add(offer, f, NULL, secret, sizeof(secret)) == 0);
+}
+
+static void put_slot(const char *name, enum factor a, enum factor b, unsigned index)
+{
+	struct keyslot_info info = {.kind = factor_kind(a, b),
+				    .serial = index + 1,
+				    .created_s = 1700000000,
+				    .label = "vectors",
+				    .kdf = {8192, 1, 1}};
+	uint8_t slot[KEYSLOT_BYTES], root[ROOT_KEY_BYTES], vault_id[VAULT_ID_BYTES];
+	uint8_t bytes[FACTOR_PARAMS_MAX];
+	struct secret offer = {0};
+	struct wcursor params;
+
+	start_case(name);
+	rng_bytes(root, sizeof(root));
+	rng_bytes(vault_id, sizeof(vault_id));
+	wcursor_init(&params, bytes, sizeof(bytes));
+	put_slot_factor(a, &params, &offer);
+	if (b)
+		put_slot_factor(b, &params, &offer);
+	info.params = bytes;
+	info.params_len = params.len;
+	fixture_need(keyslot_make(slot, index, vault_id, &info, &offer, root) == 0);
+	put_int("index", index);
+	put_int("kind", info.kind);
+	put_bytes("vault-id", vault_id, sizeof(vault_id));
+	put_bytes("root-key", root, sizeof(root));
+	put_bytes("slot", slot, sizeof(slot));
+	expect("ok");
+	secret_clear(&offer);
+}
+
+static void make_slots(void)
+{
+	put_slot("passphrase", FACTOR_PASSPHRASE, FACTOR_NONE, 0);
+	put_slot("keyfile", FACTOR_KEYFILE, FACTOR_NONE, 1);
+	put_slot("recovery", FACTOR_RECOVERY, FACTOR_NONE, 2);
+	put_slot("tpm2", FACTOR_TPM2, FACTOR_NONE, 3);
+	put_slot("fido2", FACTOR_FIDO2, FACTOR_NONE, 4);
+	put_slot("passphrase and keyfile", FACTOR_PASSPHRASE, FACTOR_KEYFILE, 5);
+	put_slot("keyfile and recovery", FACTOR_KEYFILE, FACTOR_RECOVERY, 6);
+	put_slot("tpm2 and fido2", FACTOR_TPM2, FACTOR_FIDO2, 31);
+	refuse("keyfile", "other content", "file", 16, "ff", "secret");
+	refuse("keyfile", "offset", "slot", 406, "11", "secret");
+	refuse("keyfile", "length beyond the limit", "slot", 414, "01008000", "limit");
+	refuse("keyfile", "no parameters", "slot", 400, "00*22", "malformed");
+	refuse("keyfile", "other factor's parameters", "slot", 402, "04", "malformed");
+	refuse("recovery", "other code", "code", 1, "30", "invalid");
+	refuse("recovery", "with parameters", "slot", 400, "0400 02000000", "malformed");
+	refuse("tpm2", "other secret", "tpm2", 0, "00", "secret");
+	refuse("tpm2", "empty blob", "slot", 406, "0000", "malformed");
+	refuse("tpm2", "changed blob", "slot", 500, "ff", "auth");
+	refuse("fido2", "flag", "slot", 406, "04", "unsupported");
+	refuse("fido2", "PIN no longer asked for", "slot", 406, "02", "auth");
+	refuse("passphrase and keyfile", "other passphrase", "passphrase", 0, "43", "secret");
+	refuse("passphrase and keyfile", "the wrong way round", "slot", 0, "0201", "unsupported");
+	refuse("passphrase and keyfile", "a passphrase alone", "slot", 1, "00", "malformed");
+	refuse("tpm2 and fido2", "twice the same", "slot", 0, "0404", "unsupported");
+	refuse("tpm2 and fido2", "behind the parameters", "slot", 1423, "01", "malformed");
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t state = 2026;
@@ -648,5 +745,7 @@ int main(int argc, char **argv)
 	begin(argv[1], "header.txt");
 	make_headers(ring);
 	keyring_free(ring);
+	begin(argv[1], "slot.txt");
+	make_slots();
 	return fclose(out) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

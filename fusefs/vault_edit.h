@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Changing the secrets of a vault that is not mounted: open it with a secret once, change its slots
+// in memory, write. wardfs-vault(5), "Changing secrets". Not thread-safe per struct vault_edit.
+#ifndef WARDFS_FUSEFS_VAULT_EDIT_H
+#define WARDFS_FUSEFS_VAULT_EDIT_H
+
+#include "fusefs/slots.h"
+#include "fusefs/vault.h"
+
+struct vault_edit;
+
+// Takes the exclusive lock (held until the caller closes host, which stays the caller's and must
+// outlive the edit) and opens the header. WERR_BUSY: mounted. WERR_SECRET, WERR_AUTH … as
+// vault_unlock. WERR_ROLLBACK, WERR_ANCHOR: host->anchor says no.
+int vault_edit_open(struct host *host, const struct secret *offer,
+		    struct vault_edit **ret) WARN_UNUSED;
+void vault_edit_close(struct vault_edit *e); // forgets what was not written; wipes; NULL is fine
+
+const struct vault_header *vault_edit_header(const struct vault_edit *e);
+unsigned vault_edit_slot(const struct vault_edit *e); // the slot that the offer opened
+// Whether the vault was unmounted cleanly. Only then can it be changed: its journal can be read
+// under the root key of that time only.
+int vault_edit_is_clean(const struct vault_edit *e) WARN_UNUSED;
+
+// slots_apply on what is to be written. WERR_BUSY: not clean.
+int vault_edit_apply(struct vault_edit *e, const struct slot_change *change,
+		     unsigned *ret_index) WARN_UNUSED;
+
+// Writes the header to wardfs.vault, then to its copy, then, where the root key is new, seals the
+// journal's superblocks again (a clean vault does without: a failure there is none). After a
+// failure *ret_in_force tells whether the change counts all the same: then one file holds it and
+// the other still the state before, until the next write of the header. A crash in between is the
+// same.
+int vault_edit_write(struct vault_edit *e, int *ret_in_force) WARN_UNUSED;
+
+#endif

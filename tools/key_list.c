@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdio.h>
+
+#include "tools/key.h"
+#include "tools/options.h"
+#include "tools/report.h"
+#include "tools/slotlist.h"
+
+struct request {
+	struct secrets_source source;
+	int json;
+	const char *dir;
+};
+
+enum { KEY_JSON = 1 };
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct request *r = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &r->source;
+		return 0;
+	case KEY_JSON:
+		r->json = 1;
+		return 0;
+	default:
+		return options_operands(key, arg, state, &r->dir, 1, "DIR");
+	}
+}
+
+static const struct argp_option table[] = {
+	{"json", KEY_JSON, NULL, 0, "print one JSON object", 0},
+	{0},
+};
+static const struct argp_child children[] = {
+	{&secrets_options, 0, NULL, 0},
+	{0},
+};
+static const struct argp argp = {
+	.options = table,
+	.parser = parse,
+	.args_doc = "DIR",
+	.doc = "Lists the keyslots of the vault DIR. Needs no secret, but only with one the list "
+	       "is "
+	       "verified.",
+	.children = children,
+};
+
+static int print_json(const char *dir, const struct slotlist *list)
+{
+	json_t *slots = json_array();
+	char shown[4096];
+
+	report_escape(dir, shown, sizeof(shown));
+	for (unsigned i = 0; slots && i < KEYSLOT_MAX; i++) {
+		if (list->infos[i].kind != KEYSLOT_EMPTY)
+			json_array_append_new(slots, slotlist_json(list, i));
+	}
+	json_t *all = json_pack("{ss sb sb so}", "vault", shown, "verified", list->is_verified,
+				"copies_differ", list->copies_differ, "keyslots", slots);
+	return slotlist_print_json(all);
+}
+
+static void print_slot(const struct slotlist *list, unsigned index)
+{
+	const struct keyslot_info *info = &list->infos[index];
+	char kind[64], cost[64], date[32], label[4 * KEYSLOT_LABEL_MAX + 8];
+
+	secrets_kind_name(info->kind, kind, sizeof(kind));
+	slotlist_cost(&info->kdf, cost, sizeof(cost));
+	slotlist_date(info->created_s, date, sizeof(date));
+	report_escape(info->label, label, sizeof(label));
+	printf("%4u  %-28s  %s  %-20s  %s\n", index, kind, date, cost, label);
+}
+
+int key_list(int argc, char **argv)
+{
+	struct request r = {.source = SECRETS_SOURCE_INIT};
+	struct slotlist *list;
+
+	options_parse(&argp, argc, argv, &r);
+	int err = slotlist_get(r.dir, &r.source, &list);
+	if (err)
+		return err;
+	if (r.json) {
+		err = print_json(r.dir, list);
+		slotlist_free(list);
+		return err;
+	}
+	printf("%4s  %-28s  %-10s  %-20s  %s\n", "slot", "kind", "since", "cost of a guess",
+	       "label");
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		if (list->infos[i].kind != KEYSLOT_EMPTY)
+			print_slot(list, i);
+	}
+	if (list->is_verified)
+		printf("verified: opened with keyslot %u\n", list->opened_by);
+	else
+		puts("not verified: this is what the files say; name a secret to verify it");
+	if (list->copies_differ)
+		report_warn(r.dir, "wardfs.vault and wardfs.vault.2 name different secrets; mount "
+				   "the vault once to make them equal");
+	slotlist_free(list);
+	return 0;
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/qr.h"
+
+#ifdef WARDFS_QRENCODE
+#include <qrencode.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "crypto/secret.h"
+
+#define QUIET 2 // light modules around it
+#define ROW_BYTES_MAX ((177u + 2u * QUIET) * 3u + 16u)
+
+static int is_dark(const QRcode *qr, int x, int y)
+{
+	return x >= 0 && y >= 0 && x < qr->width && y < qr->width &&
+	       (qr->data[y * qr->width + x] & 1);
+}
+
+// Two rows of modules in a line of half blocks, light on dark, so that it can be read on either
+// kind of terminal.
+static size_t draw_row(const QRcode *qr, int y, char *out)
+{
+	static const char *const blocks[] = {"\u2588", "\u2580", "\u2584", " "};
+	size_t len = 0;
+
+	memcpy(out, "\033[40;97m", 8);
+	len = 8;
+	for (int x = -QUIET; x < qr->width + QUIET; x++) {
+		const char *block = blocks[is_dark(qr, x, y) * 2 + is_dark(qr, x, y + 1)];
+		memcpy(out + len, block, strlen(block));
+		len += strlen(block);
+	}
+	memcpy(out + len, "\033[0m\n", 5);
+	return len + 5;
+}
+
+int qr_is_available(void)
+{
+	return 1;
+}
+
+int qr_print(const char *text)
+{
+	SECRET_AUTO char *row = secret_alloc(ROW_BYTES_MAX);
+	QRcode *qr = row ? QRcode_encodeString(text, 0, QR_ECLEVEL_M, QR_MODE_8, 0) : NULL;
+	int err = 0;
+
+	if (!qr)
+		return WERR_NOMEM;
+	for (int y = -QUIET; y < qr->width + QUIET && !err; y += 2) {
+		const size_t len = draw_row(qr, y, row);
+		if (write(STDOUT_FILENO, row, len) != (ssize_t)len)
+			err = WERR_IO;
+	}
+	// The library keeps what it drew until the end; this is the part of it that can be reached.
+	secret_wipe(qr->data, (size_t)qr->width * (size_t)qr->width);
+	QRcode_free(qr);
+	return err;
+}
+
+#else
+
+int qr_is_available(void)
+{
+	return 0;
+}
+
+int qr_print(const char *text)
+{
+	(void)text;
+	return WERR_NOTSUP;
+}
+
+#endif

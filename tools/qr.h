@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// A QR code on the terminal, where the build has libqrencode.
+#ifndef WARDFS_TOOLS_QR_H
+#define WARDFS_TOOLS_QR_H
+
+#include "crypto/werr.h"
+
+int qr_is_available(void) WARN_UNUSED;
+// Writes the code for a short text to standard output. WERR_NOTSUP, WERR_NOMEM, WERR_IO.
+int qr_print(const char *text) WARN_UNUSED;
+
+#endif
