@@ -47,7 +47,7 @@ enum werr {
 	WERR_NOTPERMITTED = -37, // EPERM
 	WERR_NODEVICE = -38,     // no /dev/fuse
 	WERR_INTERRUPTED = -39,
-	WERR_ANCHOR = -40, // this machine's record of the vault is damaged or foreign
+	WERR_ANCHOR = -40,     // this machine's record of the vault is damaged or foreign
 	WERR_NOHARDWARE = -41, // the chip or token of a keyslot is not here
 	WERR_LOCKOUT = -42,    // it refuses to be asked for a while: too many wrong PINs
 };
