@@ -429,8 +429,10 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_write = LOOP_PAYLOAD_BYTES;
 	if (conn->max_readahead > LOOP_PAYLOAD_BYTES)
 		conn->max_readahead = LOOP_PAYLOAD_BYTES;
+	// Requests are served in the order of their arrival: whatever is written back, up to 1 MiB
+	// each, stands in front of a stat. One more than can be worked on keeps every thread busy.
 	conn->max_background =
-		s->opts.max_background != 0 ? s->opts.max_background : FUSE_BACKGROUND;
+		s->opts.max_background != 0 ? s->opts.max_background : loop_threads(s->loop) + 1;
 	conn->congestion_threshold = 0; // three quarters of it
 	conn->time_gran = 1;
 	s->negotiated = true;

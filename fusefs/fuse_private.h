@@ -16,7 +16,6 @@
 
 // Nothing changes behind the kernel's back: an hour for names, absent names and attributes.
 #define FUSE_TIMEOUT_S 3600.0
-#define FUSE_BACKGROUND 64
 
 // loop_worker.flags
 #define REQUEST_KILL 1u // clear suid, sgid and capabilities

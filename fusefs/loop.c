@@ -181,6 +181,11 @@ void loop_guest_leave(struct loop *l)
 	free(t);
 }
 
+unsigned loop_threads(const struct loop *l)
+{
+	return l->count;
+}
+
 int loop_new(const struct loop_params *params, struct loop **ret)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -65,6 +65,8 @@ void loop_stop(struct loop *l);
 // Makes loop_run call control() soon. Async-signal-safe.
 void loop_kick(struct loop *l);
 void loop_free(struct loop *l);
+// How many threads serve requests.
+unsigned loop_threads(const struct loop *l);
 
 // From control(): waits at most timeout_ms for the end of the channel, or until no request has been
 // in hand for quiet_ms. 1: the channel has ended.
