@@ -430,9 +430,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	if (conn->max_readahead > LOOP_PAYLOAD_BYTES)
 		conn->max_readahead = LOOP_PAYLOAD_BYTES;
 	// Requests are served in the order of their arrival: whatever is written back, up to 1 MiB
-	// each, stands in front of a stat. One more than can be worked on keeps every thread busy.
-	conn->max_background =
-		s->opts.max_background != 0 ? s->opts.max_background : loop_threads(s->loop) + 1;
+	// each and waiting for the host at times, stands in front of a stat. One thread is left.
+	unsigned background = loop_threads(s->loop) > 2 ? loop_threads(s->loop) - 1 : 2;
+	conn->max_background = s->opts.max_background != 0 ? s->opts.max_background : background;
 	conn->congestion_threshold = 0; // three quarters of it
 	conn->time_gran = 1;
 	s->negotiated = true;
