@@ -308,7 +308,7 @@ static int home_entry(struct visit *v, const struct entry *e)
 		entry_finding(v, e, CHECK_NAMED_TWICE);
 		return 0;
 	}
-	if (err || v->links) {
+	if (err || (v->links && !handover_nameless(e))) {
 		return err ? err : linked_home(c, e);
 	}
 	job_of(e, &j);

@@ -382,8 +382,12 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	if (err == 0) {
 		err = new_root_node(fs);
 	}
+	bool dirty = v->h->state != VAULT_CLEAN;
 	if (err == 0) {
-		err = v->h->state == VAULT_CLEAN ? open_clean(fs) : open_dirty(fs);
+		err = dirty ? open_dirty(fs) : open_clean(fs);
+	}
+	if (err == 0 && dirty && !fs->params.readonly && !fs->params.taking_over) {
+		err = handover_sweep(fs);
 	}
 	if (err == 0) {
 		err = threads_start(fs);

@@ -507,6 +507,13 @@ int dir_get(struct fs *fs, uint64_t ino, struct node **ret) WARN_UNUSED;
 int node_unname(struct fs *fs, struct record *r, struct node *n, bool link) WARN_UNUSED;
 void links_name(uint64_t number, char out[static 17]);
 
+// --- handover.c ---
+// Ends what a locked vault had for files that were open without a name: a mount that does not take
+// over from a lock.
+int handover_sweep(struct fs *fs) WARN_UNUSED;
+// Whether an entry of the links directory is such a file's.
+bool handover_nameless(const struct entry *e);
+
 // --- log.c ---
 void fs_log(struct fs *fs, int priority, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -33,6 +33,7 @@ struct fs_params {
 	unsigned cache_mib;     // clean metadata and directories kept; 0: default 64
 	unsigned overlay_mib;   // overwritten pages kept in memory; 0: default 32
 	unsigned descriptors;   // host files held open; 0: default 512
+	int taking_over;        // fs_take_over (fusefs/handover.h) is the next call
 	int manual; // tests: no threads of its own; the caller drives fs_checkpoint() and fsyncs
 		    // commit inline
 	void (*now)(void *arg, struct ward_time *ret); // NULL: CLOCK_REALTIME

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -20,6 +21,13 @@
 
 static ssize_t channel_writev(const struct fuse_server *s, struct iovec *iov, int count)
 {
+	if (s->resuming) {
+		ssize_t all = 0;
+
+		for (int i = 0; i < count; i++)
+			all += (ssize_t)iov[i].iov_len;
+		return all;
+	}
 	if (!s->socket)
 		return writev(s->fd, iov, count);
 	// No SIGPIPE.
@@ -136,6 +144,8 @@ static void process_init(struct fuse_server *s, struct loop_worker *w, size_t le
 		fuse_session_process_buf(s->se, buf); // refused
 		return;
 	}
+	s->init_len = len < sizeof(s->init) / 2 ? len : sizeof(s->init) / 2;
+	memcpy(s->init, w->in, s->init_len);
 	// libfuse reads the newest structure, whatever the kernel's length.
 	memset(w->in + len, 0, sizeof(struct fuse_init_in));
 	w->flags |= REQUEST_INIT;
@@ -180,6 +190,11 @@ static void process(void *arg, struct loop_worker *w, size_t len)
 		answer_raw(s, in->r.unique, in->refusal);
 		return;
 	}
+	int refusal = fuse_refusal_check(s, &in->r);
+	if (refusal != 0) {
+		answer_raw(s, in->r.unique, refusal);
+		return;
+	}
 	if (in->r.change && fuse_gate_park(s, w, len))
 		return;
 	w->flags = in->r.kill ? REQUEST_KILL : 0;
@@ -210,17 +225,18 @@ static int control(void *arg)
 		if (s->ready != NULL)
 			s->ready(s->ready_arg);
 	}
-	if (!atomic_load(&s->stop_asked))
+	bool stop = atomic_load(&s->stop_asked);
+	if (!stop && !atomic_load(&s->pause_asked))
 		return 0;
 	(void)!fs_thaw(s->fs);
 	fuse_server_open_gate(s);
 	// While the workers still serve: the kernel writes back, and LSEEK's notifications come to
 	// an end.
-	if (s->mountpoint != NULL)
+	if (stop && s->mountpoint != NULL)
 		fuse_mount_detach(s);
 	fuse_notifier_stop(s);
 	s->notifier_ended = true;
-	if (s->mountpoint != NULL)
+	if (stop && s->mountpoint != NULL)
 		(void)loop_drain(s->loop, QUIET_MS, DRAIN_MS);
 	return 1;
 }
@@ -281,7 +297,9 @@ static int open_channel(struct fuse_server *s, const char *mountpoint, int chann
 
 	if (err != 0)
 		return err;
-	s->socket = channel_fd >= 0;
+	struct stat st;
+
+	s->socket = channel_fd >= 0 && fstat(channel_fd, &st) == 0 && S_ISSOCK(st.st_mode);
 	if (channel_fd >= 0)
 		s->fd = channel_fd;
 	else
@@ -313,6 +331,7 @@ int fuse_server_new(struct fs *fs, const struct mountopts *opts, const char *mou
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	fuse_gate_init(&s->gate);
+	pthread_mutex_init(&s->refusal.lock, NULL);
 	const struct loop_params params = {
 		.threads = opts->threads,
 		.receive = receive,
@@ -386,6 +405,8 @@ void fuse_server_free(struct fuse_server *s)
 	loop_free(s->loop);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->refusal.lock);
+	free(s->refusal.wrote);
 	free(s->mountpoint);
 	free(s);
 }

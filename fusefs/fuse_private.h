@@ -17,6 +17,9 @@
 // Nothing changes behind the kernel's back: an hour for names, absent names and attributes.
 #define FUSE_TIMEOUT_S 3600.0
 
+// More than any kernel's INIT, and zeros behind it for a newer libfuse.
+#define FUSE_INIT_ROOM 256
+
 // loop_worker.flags
 #define REQUEST_KILL 1u // clear suid, sgid and capabilities
 #define REQUEST_INIT 2u // the reply is to INIT
@@ -61,8 +64,22 @@ struct fuse_server {
 	bool negotiated;                                     // op init has run
 	struct fuse_received received[LOOP_THREADS_MAX + 1]; // by worker; the last: the gate
 
+	// As the kernel sent it: a connection that goes on with another server is set up with it.
+	uint8_t init[FUSE_INIT_ROOM];
+	size_t init_len;
+	bool resuming; // replies are not sent: the kernel has them already
+
+	struct fuse_refusal {
+		atomic_int error; // 0: nothing is refused
+		pthread_mutex_t lock;
+		uint64_t *wrote; // inodes written to meanwhile, each at least once; guarded by lock
+		size_t wrote_len, wrote_cap; // guarded by lock
+		bool wrote_lost;             // some are missing; guarded by lock
+	} refusal;
+
 	atomic_bool init_done;
 	atomic_bool stop_asked;
+	atomic_bool pause_asked;
 	bool told_ready, notifier_ended; // thread of fuse_server_run only
 	void (*ready)(void *arg);
 	void *ready_arg;
@@ -130,6 +147,10 @@ void fuse_wait_parked(struct fuse_server *s);
 
 // fuse_init.c: as the loop does for a request in w->in.
 void fuse_process_again(struct fuse_server *s, struct loop_worker *w, size_t len);
+
+// fuse_lock.c
+// 0, or the errno that this request gets while the vault is being locked.
+int fuse_refusal_check(struct fuse_server *s, const struct wire_request *r);
 
 // fuse_gate.c
 void fuse_gate_init(struct fuse_gate *g);

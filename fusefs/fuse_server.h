@@ -46,6 +46,39 @@ int fuse_server_close_gate(struct fuse_server *s) WARN_UNUSED;
 // They go on, in their order. Any thread; nothing happens when the gate is open.
 void fuse_server_open_gate(struct fuse_server *s);
 
+// --- locking with the mount left in place (fuse_lock.c) ---
+
+// A connection that is set up: the channel, and the request that set it up.
+struct fuse_connection {
+	int fd;
+	uint8_t init[256];
+	size_t init_len;
+};
+
+// From now on requests get errno `error`, but for those with which the kernel brings what it still
+// holds (WRITE, SETATTR, FSYNC), gives back (FORGET), or looks at the mount itself (GETATTR of the
+// root, STATFS). 0: back to normal.
+void fuse_server_refuse(struct fuse_server *s, int error);
+// The inodes written to since the last call (or since the refusal began): malloc'd. *ret_all: some
+// are missing in the list.
+int fuse_server_wrote(struct fuse_server *s, uint64_t **ret, size_t *ret_len,
+		      int *ret_all) WARN_UNUSED;
+// Makes the kernel forget the names in the root that it knows, and with them what is below: those
+// in use keep their inodes.
+int fuse_server_forget_names(struct fuse_server *s) WARN_UNUSED;
+// Async-signal-safe: makes fuse_server_run return when the requests in hand are finished; nothing
+// is unmounted, and what the kernel sends meanwhile waits in the channel.
+void fuse_server_pause(struct fuse_server *s);
+// The connection of a server whose INIT is done. fd stays the server's.
+void fuse_server_connection(const struct fuse_server *s, struct fuse_connection *ret);
+// A server for a connection that is set up. c->fd is owned as by fuse_server_new. WERR_MALFORMED:
+// not an INIT that this program would have accepted.
+int fuse_server_resume(struct fs *fs, const struct mountopts *opts, const struct fuse_connection *c,
+		       struct fuse_server **ret) WARN_UNUSED;
+// Before fuse_server_run: processes a request that somebody else has received. WERR_NOMEM,
+// WERR_LIMIT.
+int fuse_server_replay(struct fuse_server *s, const void *request, size_t len) WARN_UNUSED;
+
 // Unmounts (if mounted) and frees.
 void fuse_server_free(struct fuse_server *s);
 

@@ -9,4 +9,7 @@ struct fs *backend_open(void);
 void backend_close(struct fs *fs);
 extern const char *const backend_name;
 
+// The engine only: ends as a kill would, and opens the vault again.
+struct fs *backend_reopen(struct fs *fs, int taking_over);
+
 #endif

@@ -30,6 +30,29 @@ static void print_line(void *arg, int priority, const char *line)
 	fprintf(stderr, "engine <%d>: %s\n", priority, line);
 }
 
+static struct fs *open_vault(int taking_over)
+{
+	const struct fs_params params = {
+		.log = print_line, .blocking = fuse_server_blocking, .taking_over = taking_over};
+	struct secret passphrase = {0};
+	struct host *host;
+	struct fs *fs;
+
+	ck_assert_int_eq(secret_copy(&passphrase, "fuse", 4), 0);
+	ck_assert_int_eq(host_posix_open(directory, 0, &host), 0);
+	ck_assert_int_eq(vault_open(host, &passphrase, 0, &vault), 0);
+	secret_clear(&passphrase);
+	ck_assert_int_eq(fs_open(vault, &params, &fs), 0);
+	return fs;
+}
+
+struct fs *backend_reopen(struct fs *fs, int taking_over)
+{
+	fs_abandon(fs);
+	vault_close(vault);
+	return open_vault(taking_over);
+}
+
 struct fs *backend_open(void)
 {
 	const struct vault_create_params create = {
@@ -38,10 +61,8 @@ struct fs *backend_open(void)
 		.created_s = 1,
 		.journal_bytes = 8u << 20,
 	};
-	const struct fs_params params = {.log = print_line, .blocking = fuse_server_blocking};
 	struct secret passphrase = {0};
 	struct host *host;
-	struct fs *fs;
 
 	snprintf(directory, sizeof(directory), "/tmp/wardfs-fuse-XXXXXX");
 	ck_assert_int_eq(secret_init(), 0);
@@ -50,11 +71,8 @@ struct fs *backend_open(void)
 	ck_assert_int_eq(host_posix_open(directory, 0, &host), 0);
 	ck_assert_int_eq(vault_create(host, &create, &passphrase), 0);
 	host->ops->close(host);
-	ck_assert_int_eq(host_posix_open(directory, 0, &host), 0);
-	ck_assert_int_eq(vault_open(host, &passphrase, 0, &vault), 0);
 	secret_clear(&passphrase);
-	ck_assert_int_eq(fs_open(vault, &params, &fs), 0);
-	return fs;
+	return open_vault(0);
 }
 
 void backend_close(struct fs *fs)
