@@ -9,9 +9,7 @@
 #include "tools/report.h"
 
 static const struct factors_part *const parts[] = {
-	&factors_passphrase,
-	&factors_keyfile,
-	&factors_recovery,
+	&factors_passphrase, &factors_keyfile, &factors_recovery, &factors_tpm2, &factors_fido2,
 };
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
 
@@ -267,13 +265,8 @@ static int gather(struct gathering *g)
 	for (enum factor f = FACTOR_PASSPHRASE; f < FACTOR_END; f++) {
 		const struct factors_part *part = part_of(f);
 
-		if (!(g->factors & 1u << f))
+		if (!part || !(g->factors & 1u << f))
 			continue;
-		if (!part)
-			return report_fail(WERR_NOTSUP, g->dir,
-					   "this build of wardfs has no support for the kind of "
-					   "its keyslot (%s)",
-					   factor_type(f)->name);
 		if (part->is_per_slot) {
 			if (add_for_slots(g, part) > 0)
 				continue;

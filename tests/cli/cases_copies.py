@@ -41,10 +41,10 @@ def exit_statuses_of_header_and_manual(w):
 @case
 def options_of_help_and_manual(w):
     text = manual().replace('Fl -', '--')
-    listed = set(re.findall(r'--([a-z][a-z-]+)', text))
+    listed = set(re.findall(r'--([a-z][a-z0-9-]+)', text))
     known = {'help', 'usage'}
     for verb in VERBS:
-        helped = set(re.findall(r'--([a-z][a-z-]+)', w.ok(verb, '--help')))
+        helped = set(re.findall(r'--([a-z][a-z0-9-]+)', w.ok(verb, '--help')))
         check(helped - known <= listed, f'{verb}: not in the manual: {helped - known - listed}')
         known |= helped
     check(listed - known <= {'version'}, f'in the manual only: {listed - known}')
@@ -53,11 +53,11 @@ def options_of_help_and_manual(w):
 @case
 def options_of_key_verbs_and_manual(w):
     text = source('man', 'wardfs-key.1').replace('Fl -', '--')
-    listed = set(re.findall(r'--([a-z][a-z-]+[a-z0-9])', text))
+    listed = set(re.findall(r'--([a-z][a-z0-9-]+)', text))
     known = {'help', 'usage'}
     for verb in KEY_VERBS:
         check(f'.Cm key {verb}' in text, f'{verb} is not in the manual')
-        helped = set(re.findall(r'--([a-z][a-z-]+[a-z0-9])', w.ok('key', verb, '--help')))
+        helped = set(re.findall(r'--([a-z][a-z0-9-]+)', w.ok('key', verb, '--help')))
         check(helped - known <= listed, f'{verb}: not in the manual: {helped - known - listed}')
         known |= helped
     check(listed - known <= {'contents'}, f'in the manual only: {listed - known}')
