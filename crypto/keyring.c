@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crypto/keyring.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include "crypto/siv.h"
 
 #define SUBKEY_BYTES 32
+#define KEYRING_MASTERS_MAX (2 * VAULT_MASTERS_MAX)
 
 struct keyring_master {
 	uint16_t class_;
@@ -23,8 +25,8 @@ struct keyring {
 	uint8_t journal[SUBKEY_BYTES];
 	uint8_t anchor[SUBKEY_BYTES];
 	uint8_t vault_id[VAULT_ID_BYTES];
-	unsigned masters_len;
-	struct keyring_master masters[VAULT_MASTERS_MAX];
+	_Atomic unsigned masters_len; // raised after the master behind it was written
+	struct keyring_master masters[KEYRING_MASTERS_MAX];
 };
 
 static const uint8_t aad_prefix[16] = "wardfs mastr 1";
@@ -50,6 +52,7 @@ static int derive(enum hkdf_label label, const uint8_t *root_key, const uint8_t 
 	return hkdf_derive(label, root_key, ROOT_KEY_BYTES, vault_id, VAULT_ID_BYTES, NULL, 0, out);
 }
 
+// Those of the header that the ring does not have.
 static int unwrap_masters(struct keyring *ring, const struct vault_header *h, const uint8_t *wrap)
 {
 	uint8_t aad[AAD_BYTES];
@@ -58,16 +61,21 @@ static int unwrap_masters(struct keyring *ring, const struct vault_header *h, co
 		return WERR_MALFORMED;
 	for (unsigned i = 0; i < h->masters_len; i++) {
 		const struct master_record *m = &h->masters[i];
-		struct keyring_master *to = &ring->masters[i];
+		unsigned len = atomic_load(&ring->masters_len);
 
+		if (keyring_master(ring, m->class_, m->epoch))
+			continue;
+		if (len == KEYRING_MASTERS_MAX)
+			return WERR_LIMIT;
+		struct keyring_master *to = &ring->masters[len];
 		master_aad(h->vault_id, m->class_, m->epoch, aad);
 		int err = siv_unwrap(wrap, aad, sizeof aad, m->wrapped, MASTER_KEY_BYTES, to->key);
 		if (err)
 			return err;
 		to->class_ = m->class_;
 		to->epoch = m->epoch;
+		atomic_store(&ring->masters_len, len + 1);
 	}
-	ring->masters_len = h->masters_len;
 	return 0;
 }
 
@@ -143,7 +151,9 @@ const uint8_t *keyring_anchor(const struct keyring *ring)
 
 const uint8_t *keyring_master(const struct keyring *ring, uint16_t class_, uint32_t epoch)
 {
-	for (unsigned i = 0; i < ring->masters_len; i++) {
+	const unsigned len = atomic_load(&ring->masters_len);
+
+	for (unsigned i = 0; i < len; i++) {
 		if (ring->masters[i].class_ == class_ && ring->masters[i].epoch == epoch)
 			return ring->masters[i].key;
 	}
@@ -279,4 +289,55 @@ out:
 	secret_free(root_key);
 	free(next);
 	return err;
+}
+
+static int add_epoch(struct vault_header *h, const uint8_t *root_key)
+{
+	struct keyring *ring = NULL;
+	SECRET_AUTO uint8_t *wrap = secret_alloc(SIV_KEY_BYTES);
+
+	if (!wrap)
+		return WERR_NOMEM;
+	if (h->epoch == UINT32_MAX)
+		return WERR_LIMIT;
+	int err = keyring_new(h, root_key, &ring); // the root key is this header's
+	keyring_free(ring);
+	if (err)
+		return err;
+	err = derive(HKDF_MASTER_WRAP, root_key, h->vault_id, wrap);
+	return err ? err : append_master(h, h->epoch + 1, wrap);
+}
+
+int keyring_add_epoch(struct vault_header *h, const uint8_t root_key[static ROOT_KEY_BYTES])
+{
+	struct vault_header *next = malloc(sizeof *next);
+
+	if (!next)
+		return WERR_NOMEM;
+	*next = *h;
+	int err = add_epoch(next, root_key);
+	if (!err)
+		*h = *next;
+	free(next);
+	return err;
+}
+
+int keyring_learn(struct keyring *ring, const struct vault_header *h,
+		  const uint8_t root_key[static ROOT_KEY_BYTES])
+{
+	SECRET_AUTO uint8_t *wrap = secret_alloc(SIV_KEY_BYTES);
+
+	if (!wrap)
+		return WERR_NOMEM;
+	int err = derive(HKDF_MASTER_WRAP, root_key, h->vault_id, wrap);
+	return err ? err : unwrap_masters(ring, h, wrap);
+}
+
+void keyring_retire(struct vault_header *h)
+{
+	struct master_record current = h->masters[h->masters_len - 1];
+
+	memset(h->masters, 0, sizeof h->masters);
+	h->masters[0] = current;
+	h->masters_len = 1;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keys of one open vault: what is derived from the root key, and the master keys of every
-// (class, epoch). The root key itself is not kept. Opaque, in secret memory; read-only after
-// keyring_new, so thread-safe. wardfs-vault(5), "Keys".
+// (class, epoch). The root key itself is not kept. Opaque, in secret memory; after keyring_new only
+// masters are added, so reading is thread-safe. wardfs-vault(5), "Keys".
 #ifndef WARDFS_CRYPTO_KEYRING_H
 #define WARDFS_CRYPTO_KEYRING_H
 
@@ -40,5 +40,17 @@ int keyring_create(struct vault_header *h, const struct keyslot_info *info,
 // retired ones). WERR_AUTH: old_root is not this header's.
 int keyring_renew(struct vault_header *h, const uint8_t old_root[static ROOT_KEY_BYTES],
 		  uint8_t **ret_root_key) WARN_UNUSED;
+
+// Appends a new random master of the next epoch to the header and makes it current; the root key
+// stays. On failure *h is untouched. WERR_LIMIT as above; WERR_AUTH: root_key is not this header's.
+int keyring_add_epoch(struct vault_header *h,
+		      const uint8_t root_key[static ROOT_KEY_BYTES]) WARN_UNUSED;
+// Unwraps the masters of a header that the ring does not have yet. What it has stays, also when the
+// header has dropped it: an object that was open then may still need it. One thread at a time;
+// others may read meanwhile. WERR_LIMIT: more masters than one process can keep.
+int keyring_learn(struct keyring *ring, const struct vault_header *h,
+		  const uint8_t root_key[static ROOT_KEY_BYTES]) WARN_UNUSED;
+// Removes the masters of every epoch but the current one from the header.
+void keyring_retire(struct vault_header *h);
 
 #endif

@@ -338,6 +338,22 @@ int object_keys_renew(const struct keyring *ring, const struct object_id *id,
 	return 0;
 }
 
+unsigned object_keys_count(const struct object_keys *keys)
+{
+	return keys->data_len;
+}
+
+int object_keys_trim(const struct keyring *ring, const struct object_id *id,
+		     const struct object_keys *keys, struct object_keys **ret)
+{
+	const size_t header = TLV_FIXED + HEADER_KEY_LEN, data = TLV_FIXED + DATA_KEY_LEN;
+	uint8_t tlv[TLV_FIXED + HEADER_KEY_LEN + TLV_FIXED + DATA_KEY_LEN];
+
+	memcpy(tlv, keys->tlv, header);
+	memcpy(tlv + header, keys->tlv + keys->tlv_len - data, data);
+	return object_keys_unwrap(ring, id, tlv, sizeof tlv, ret);
+}
+
 void object_keys_free(struct object_keys *keys)
 {
 	if (keys == NULL)

@@ -56,6 +56,11 @@ int object_keys_renew(const struct keyring *ring, const struct object_id *id,
 		      struct object_keys **ret) WARN_UNUSED;
 // Whether object_keys_renew can add no data key any more.
 int object_keys_full(const struct object_keys *keys);
+unsigned object_keys_count(const struct object_keys *keys); // data keys
+// The same keys without the data keys before the newest one: for an object of which no page is
+// sealed under those any more. Codes as object_keys_unwrap; the caller owns *ret.
+int object_keys_trim(const struct keyring *ring, const struct object_id *id,
+		     const struct object_keys *keys, struct object_keys **ret) WARN_UNUSED;
 void object_keys_free(struct object_keys *keys);
 
 // Expanded when first asked for. NULL: no memory.

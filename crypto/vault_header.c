@@ -10,6 +10,7 @@
 
 #define MAC_BYTES 32
 #define MACED_BYTES (VAULT_HEADER_BYTES - MAC_BYTES)
+#define ROOT_NUMBER 1
 
 // Offsets, wardfs-vault(5), "VAULT HEADER".
 enum {
@@ -17,10 +18,12 @@ enum {
 	AT_INCOMPAT = 32,
 	AT_VAULT_ID = 40,
 	AT_POLICY = 128,
+	AT_ROTATION = 960,
 	AT_WRITTEN = 1008,
 	AT_SLOTS = 1024,
 	AT_MASTERS = AT_SLOTS + KEYSLOT_MAX * KEYSLOT_BYTES,
 	MASTER_BYTES = 96,
+	ROTATION_BYTES = 32,
 	AT_RESERVED = AT_MASTERS + VAULT_MASTERS_MAX * MASTER_BYTES,
 };
 _Static_assert(AT_MASTERS == 99328, "master records");
@@ -140,6 +143,23 @@ static int check_serials(const struct keyslot_info infos[static KEYSLOT_MAX])
 	return 0;
 }
 
+static int check_rotation(const struct vault_header *h)
+{
+	const struct vault_rotation *r = &h->rotation;
+
+	if (r->level == VAULT_ROTATION_NONE)
+		return r->number == 0 && r->incarnation == 0 && r->started_s == 0 ? 0
+										  : WERR_MALFORMED;
+	if (r->level > VAULT_ROTATION_CONTENTS)
+		return WERR_UNSUPPORTED;
+	if (r->number == 0 || r->number >> 63 != 0 || r->incarnation == 0)
+		return WERR_MALFORMED;
+	if (r->number == ROOT_NUMBER)
+		return r->incarnation == h->root_incarnation ? 0 : WERR_MALFORMED;
+	// Keys are rotated for the sake of the old epochs, which only a whole rotation ends.
+	return r->level == VAULT_ROTATION_CONTENTS ? 0 : WERR_MALFORMED;
+}
+
 // Everything that must hold in a header: of decode before it answers, of encode before it writes.
 static int check_header(const struct vault_header *h)
 {
@@ -155,6 +175,9 @@ static int check_header(const struct vault_header *h)
 	if (err)
 		return err;
 	err = check_masters(h);
+	if (err)
+		return err;
+	err = check_rotation(h);
 	if (err)
 		return err;
 	if (h->root_incarnation == 0 || h->root_epoch == 0 || h->root_epoch > h->epoch)
@@ -185,6 +208,16 @@ static int check_mac(const uint8_t *buf, const uint8_t *root_key)
 	return secret_equal(mac, buf + MACED_BYTES, MAC_BYTES) ? 0 : WERR_AUTH;
 }
 
+static void parse_rotation(struct rcursor *c, struct vault_rotation *r)
+{
+	r->level = rcursor_u32(c);
+	rcursor_zero(c, 4);
+	r->number = rcursor_u64(c);
+	r->incarnation = rcursor_u64(c);
+	r->started_s = rcursor_u64(c);
+	rcursor_zero(c, AT_WRITTEN - AT_ROTATION - ROTATION_BYTES);
+}
+
 static int parse_fixed(struct rcursor *c, struct vault_header *h)
 {
 	(void)rcursor_take(c, sizeof magic + 8); // check_frame
@@ -208,7 +241,8 @@ static int parse_fixed(struct rcursor *c, struct vault_header *h)
 	h->epoch = rcursor_u32(c);
 	h->journal_bytes = rcursor_u64(c);
 	h->created_s = rcursor_u64(c);
-	rcursor_zero(c, AT_WRITTEN - AT_POLICY);
+	rcursor_zero(c, AT_ROTATION - AT_POLICY);
+	parse_rotation(c, &h->rotation);
 	rcursor_bytes(c, h->written, sizeof h->written);
 	return 0;
 }
@@ -271,6 +305,16 @@ int vault_header_decode(const uint8_t *buf, size_t len,
 	return err;
 }
 
+static void write_rotation(struct wcursor *c, const struct vault_rotation *r)
+{
+	wcursor_u32(c, r->level);
+	wcursor_zero(c, 4);
+	wcursor_u64(c, r->number);
+	wcursor_u64(c, r->incarnation);
+	wcursor_u64(c, r->started_s);
+	wcursor_zero(c, AT_WRITTEN - AT_ROTATION - ROTATION_BYTES);
+}
+
 static void write_fixed(struct wcursor *c, const struct vault_header *h)
 {
 	wcursor_bytes(c, magic, sizeof magic);
@@ -290,7 +334,8 @@ static void write_fixed(struct wcursor *c, const struct vault_header *h)
 	wcursor_u32(c, h->epoch);
 	wcursor_u64(c, h->journal_bytes);
 	wcursor_u64(c, h->created_s);
-	wcursor_zero(c, AT_WRITTEN - AT_POLICY);
+	wcursor_zero(c, AT_ROTATION - AT_POLICY);
+	write_rotation(c, &h->rotation);
 	wcursor_bytes(c, h->written, sizeof h->written);
 }
 

@@ -36,6 +36,19 @@ struct master_record {
 	uint8_t wrapped[MASTER_WRAPPED_BYTES];
 };
 
+// A rotation that is under way (fusefs/rotate.h). All zero: none.
+enum vault_rotation_level {
+	VAULT_ROTATION_NONE = 0,
+	VAULT_ROTATION_KEYS = 1,     // every object gets new keys under the current epoch
+	VAULT_ROTATION_CONTENTS = 2, // and every page is sealed again
+};
+struct vault_rotation {
+	uint32_t level;       // enum vault_rotation_level
+	uint64_t number;      // object at whose subtree it is aimed; 1 (the root): everything
+	uint64_t incarnation; // of that object
+	uint64_t started_s;
+};
+
 struct vault_header {
 	uint8_t vault_id[VAULT_ID_BYTES];
 	uint32_t mount;     // mount number, 24 bits; 0: never mounted, only in VAULT_CLEAN
@@ -52,6 +65,7 @@ struct vault_header {
 	uint64_t created_s;
 	uint8_t written[VAULT_WRITTEN_BYTES]; // random, new with every write: two copies of a
 					      // vault that went their own ways differ in it
+	struct vault_rotation rotation;
 	uint8_t slots[KEYSLOT_MAX][KEYSLOT_BYTES];
 	unsigned masters_len;
 	struct master_record masters[VAULT_MASTERS_MAX]; // sorted by (class, epoch)

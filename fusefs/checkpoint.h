@@ -23,8 +23,11 @@ struct part {
 	size_t first, count;
 	uint64_t placed_end; // what the images know of
 	uint16_t newest;     // data key that the header knows
-	bool sealed;         // the header was made
-	bool skipped;        // orphan, or nothing to store
+	uint32_t trimmed_epoch;
+	uint16_t trimmed_to; // newest data key of the object when `trimmed` was made of its keys
+	struct object_keys *trimmed; // keys in the header without those that no page needs, or NULL
+	bool sealed;                 // the header was made
+	bool skipped;                // orphan, or nothing to store
 };
 
 struct unlink_entry {

@@ -337,6 +337,13 @@ int commit_log(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_bulk
 	// Whenever a seal of this record may be under a key that no durable statement knows.
 	bool keys = (mode == LOG_COMMIT || (o->guard && n->type != OBJECT_DIR)) && o->keys &&
 		    !o->keys_logged;
+	// No record speaks of an epoch that a rotation may be about to end.
+	if (keys) {
+		err = object_need_keys(fs, n);
+	}
+	if (err) {
+		return err;
+	}
 	if (keys) {
 		rec_keys(&r, n);
 	}

@@ -133,7 +133,7 @@ static void free_orphan(struct fs *fs, struct node *n)
 	o->guard = 0;
 }
 
-static void complete_part(struct fs *fs, const struct checkpoint *c, const struct part *p)
+static void complete_part(struct fs *fs, const struct checkpoint *c, struct part *p)
 {
 	struct node *n = p->n;
 
@@ -148,6 +148,14 @@ static void complete_part(struct fs *fs, const struct checkpoint *c, const struc
 	}
 	if (p->sealed && o) {
 		n->base = c->generation;
+		if (p->trimmed && p->trimmed_to == object_keys_newest(o->keys) &&
+		    p->trimmed_epoch == n->epoch) {
+			object_keys_free(o->keys);
+			o->keys = p->trimmed;
+			o->data_seals = p->newest == p->trimmed_to ? o->data_seals : 0;
+			p->trimmed = NULL;
+			o->trim = 0;
+		}
 		// Renewed since: the header that is in its place does not have the newest key.
 		o->keys_logged |= p->newest == object_keys_newest(o->keys);
 		if (o->unsettled <= c->mark.sequence) {
@@ -180,6 +188,7 @@ void complete_free(struct fs *fs, struct checkpoint *c)
 		free(c->jobs[i].page);
 	}
 	for (size_t i = 0; i < c->parts_len; i++) {
+		object_keys_free(c->parts[i].trimmed);
 		node_put(fs, c->parts[i].n); // the dirty list's reference
 	}
 	while (c->unlinks) {

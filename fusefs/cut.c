@@ -137,7 +137,40 @@ static int header_name(struct fs *fs, struct node *n, struct object_header *h)
 	return err;
 }
 
-static int seal_header(struct checkpoint *c, struct node *n, struct object_header *h, bool fresh)
+// Data keys that nothing is sealed under any more are left out of the header: of inline content,
+// and of what a rotation has sealed again. In memory they go when this checkpoint is complete:
+// until then a replay needs them, and no record may say that they are gone.
+static int trim_keys(struct fs *fs, struct node *n, struct part *p)
+{
+	struct object *o = n->obj;
+	struct object_id id = node_object_id(n);
+	const uint16_t newest = object_keys_newest(o->keys);
+
+	if (object_keys_count(o->keys) == 1 || (o->layout != LAYOUT_INLINE && o->trim != newest)) {
+		return 0;
+	}
+	struct object_keys *trimmed;
+	int err = object_keys_trim(fs->v->ring, &id, o->keys, &trimmed);
+
+	// With the area full the newest key may be of an older epoch: there is room for a fresh one
+	// now. As long as there are two an object counts as not sealed again.
+	if (err == 0 && object_keys_full(o->keys)) {
+		struct object_keys *next;
+
+		err = object_keys_renew(fs->v->ring, &id, trimmed, n->epoch, &next);
+		object_keys_free(trimmed);
+		trimmed = next;
+	}
+	if (err == 0) {
+		p->trimmed = trimmed;
+		p->trimmed_to = newest;
+		p->trimmed_epoch = n->epoch;
+	}
+	return err;
+}
+
+static int seal_header(struct checkpoint *c, struct node *n, struct object_header *h, bool fresh,
+		       const struct object_keys *keys)
 {
 	struct object *o = n->obj;
 	struct object_id id = node_object_id(n);
@@ -166,7 +199,7 @@ static int seal_header(struct checkpoint *c, struct node *n, struct object_heade
 	} else {
 		tree_store_roots(o->tree, h->direct, h->roots);
 	}
-	int err = object_header_seal(h, &id, o->keys, next_nonce(c), page);
+	int err = object_header_seal(h, &id, keys, next_nonce(c), page);
 	object_keys_settle(o->keys);
 	return err;
 }
@@ -216,12 +249,16 @@ static int seal_object(struct fs *fs, struct checkpoint *c, struct part *p, stru
 		err = tree_seal(o->tree, seal_node, &s);
 	}
 	if (err == 0) {
-		err = seal_header(c, n, h, fresh);
+		err = trim_keys(fs, n, p);
+	}
+	const struct object_keys *keys = p->trimmed ? p->trimmed : o->keys;
+	if (err == 0) {
+		err = seal_header(c, n, h, fresh, keys);
 	}
 	if (err == 0) {
 		p->sealed = true;
 		p->placed_end = o->placed_end;
-		p->newest = object_keys_newest(o->keys);
+		p->newest = object_keys_newest(keys);
 		o->guard = o->placed_end > o->guard ? o->placed_end : o->guard;
 		n->generation = c->generation;
 		n->attr.flags |= ATTR_HAS_OBJECT;

@@ -31,6 +31,7 @@ static int init_locks(struct fs *fs)
 	rc |= pthread_mutex_init(&fs->dirty_lock, NULL);
 	rc |= pthread_mutex_init(&fs->work_lock, NULL);
 	rc |= pthread_mutex_init(&fs->space_lock, NULL);
+	rc |= pthread_mutex_init(&fs->header_lock, NULL);
 	rc |= pthread_condattr_init(&clock);
 	rc |= pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	rc |= pthread_cond_init(&fs->work_cond, &clock);
@@ -45,6 +46,7 @@ static int init_locks(struct fs *fs)
 
 static void free_fs(struct fs *fs)
 {
+	rotation_free(fs);
 	anchoring_stop(fs);
 	checkpoint_discard(fs);
 	if (fs->root) {
@@ -66,6 +68,7 @@ static void free_fs(struct fs *fs)
 	pthread_mutex_destroy(&fs->work_lock);
 	pthread_mutex_destroy(&fs->freeze_lock);
 	pthread_cond_destroy(&fs->freeze_cond);
+	pthread_mutex_destroy(&fs->header_lock);
 	pthread_mutex_destroy(&fs->space_lock);
 	pthread_cond_destroy(&fs->work_cond);
 	pthread_cond_destroy(&fs->anchorer_cond);
@@ -364,6 +367,7 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	fs->fsync_tail = &fs->fsync_head;
 	fs->flush_tail = &fs->flush_head;
 	atomic_store(&fs->k, 1);
+	atomic_store(&fs->epoch, v->h->epoch);
 	atomic_store(&fs->read_only, fs->params.readonly != 0);
 	int err = init_locks(fs);
 	if (err) {
@@ -376,6 +380,9 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	}
 	fs->mount = v->h->mount + (v->readonly ? 0 : 1);
 	err = node_table_init(fs);
+	if (err == 0) {
+		err = rotation_init(fs);
+	}
 	if (err == 0) {
 		err = hostcache_new(fs->host, fs->params.descriptors, &fs->hc);
 	}
@@ -394,6 +401,9 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	}
 	if (err == 0) {
 		err = anchoring_start(fs);
+	}
+	if (err == 0) {
+		err = rotation_resume(fs);
 		if (err) {
 			threads_stop(fs);
 		}
@@ -411,6 +421,7 @@ int fs_close(struct fs *fs)
 	int err = 0;
 
 	freeze_end(fs);
+	rotation_stop(fs);
 	threads_stop(fs);
 	if (!fs->params.readonly) {
 		node_free_orphans(fs);
@@ -436,6 +447,7 @@ void fs_abandon(struct fs *fs)
 	fs->abandoned = true;
 	atomic_store(&fs->read_only, true);
 	freeze_end(fs);
+	rotation_stop(fs);
 	threads_stop(fs);
 	free_fs(fs);
 }

@@ -4,6 +4,7 @@
 //
 // Lock order, outermost first (STORAGE.md section 4):
 //   checkpoint_lock  one checkpoint at a time
+//   header_lock   one change of the vault header at a time
 //   commit_lock   one commit or cut at a time: log → flush → place
 //   cut           rwlock; shared by every change of memory, exclusive at the cut of a checkpoint
 //   (memory and journal appends only) names_lock    mutex; every change of names, so that several
@@ -74,6 +75,7 @@ struct overlay {
 // The content of a node in memory; guarded by the node's lock.
 struct object {
 	struct object_keys *keys; // NULL until something is sealed
+	uint16_t trim;            // 0, or the data key under which every page is: the others may go
 	uint16_t layout;
 	uint8_t *inline_data;   // plaintext, node->attr.size bytes, layout inline only; capacity
 				// OBJECT_INLINE_AREA
@@ -157,6 +159,7 @@ struct node {
 	bool in_lru;
 	size_t replay_index; // replay only: 1 + place in its list
 	_Atomic bool used;   // touched since the last sweep
+	bool rotate_queued;  // rotation's lock: moved since the rotation passed by
 };
 
 #define NODE_BUCKETS_MIN 1024
@@ -189,7 +192,10 @@ struct fs {
 	struct hostcache *hc;
 	struct journal *j;
 	uint32_t mount;
-	_Atomic uint64_t k; // number of the next checkpoint; changes only at a cut
+	_Atomic uint64_t k;          // number of the next checkpoint; changes only at a cut
+	_Atomic uint32_t epoch;      // current; what the durable header says
+	struct rotation *rotation;   // rotate.c; set before any thread runs
+	pthread_mutex_t header_lock; // one change of the vault header at a time
 
 	pthread_mutex_t checkpoint_lock;
 	pthread_mutex_t commit_lock;
@@ -513,6 +519,16 @@ void links_name(uint64_t number, char out[static 17]);
 int handover_sweep(struct fs *fs) WARN_UNUSED;
 // Whether an entry of the links directory is such a file's.
 bool handover_nameless(const struct entry *e);
+
+// --- rotate.c ---
+// A rotation that the header speaks of goes on.
+int rotation_init(struct fs *fs) WARN_UNUSED;
+int rotation_resume(struct fs *fs) WARN_UNUSED;
+// Ends the thread and lets go of every node; the header keeps what is left to do.
+void rotation_stop(struct fs *fs);
+void rotation_free(struct fs *fs);
+// A node stands elsewhere now, where the walk may have been already. names_lock held.
+void rotation_moved(struct fs *fs, struct node *n);
 
 // --- log.c ---
 void fs_log(struct fs *fs, int priority, const char *fmt, ...)

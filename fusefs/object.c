@@ -554,7 +554,7 @@ static bool keys_due(const struct fs *fs, const struct node *n)
 	if (fs->replaying) {
 		return false;
 	}
-	return n->epoch < fs->v->h->epoch || o->header_seals >= SEALS_RENEW ||
+	return n->epoch < atomic_load(&fs->epoch) || o->header_seals >= SEALS_RENEW ||
 	       (o->data_seals >= SEALS_RENEW && !object_keys_full(o->keys));
 }
 
@@ -563,7 +563,7 @@ int object_need_keys(struct fs *fs, struct node *n)
 	struct object *o = n->obj;
 	struct object_id id = node_object_id(n);
 	struct object_keys *next = NULL;
-	const uint32_t epoch = fs->v->h->epoch;
+	const uint32_t epoch = atomic_load(&fs->epoch);
 	int err;
 
 	if (!o->keys) {

@@ -8,7 +8,9 @@ static struct ward_attr logged_attr(const struct node *n)
 {
 	struct ward_attr a = n->attr;
 
-	if (n->type != OBJECT_DIR && n->obj && (n->obj->unlogged_content || n->base == 0)) {
+	// A short target stands in the entry: the content has no say in the size.
+	if (n->type != OBJECT_DIR && !n->target && n->obj &&
+	    (n->obj->unlogged_content || n->base == 0)) {
 		a.size = n->obj->logged_size;
 		if (a.size == 0) {
 			a.pages = 0;

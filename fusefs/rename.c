@@ -345,6 +345,10 @@ int fs_rename(struct fs *fs, uint64_t parent, const char *name, uint64_t new_par
 		if (err == 0) {
 			err = flags & FS_RENAME_EXCHANGE ? exchange(fs, &from, &to)
 							 : rename_over(fs, &from, &to, flags);
+			rotation_moved(fs, from.n);
+			if (flags & FS_RENAME_EXCHANGE) {
+				rotation_moved(fs, to.n);
+			}
 			object_account(fs, to.dir->obj);
 			node_unlock(from.dir);
 			if (to.dir != from.dir) {
@@ -497,6 +501,7 @@ int fs_link(struct fs *fs, uint64_t ino, uint64_t new_parent, const char *new_na
 		}
 		if (err == 0) {
 			err = link_locked(fs, n, home, dir, new_name);
+			rotation_moved(fs, n);
 		}
 		while (held--) {
 			if (lock[held]) {

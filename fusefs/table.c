@@ -556,3 +556,9 @@ void table_clean(struct table *t, uint32_t page)
 	if (page < t->cap)
 		t->dirty[page / WORD_PAGES] &= ~(1ull << (page % WORD_PAGES));
 }
+
+void table_mark(struct table *t, uint32_t page)
+{
+	if (page < t->cap)
+		mark_dirty(t, page);
+}

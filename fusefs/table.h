@@ -90,5 +90,7 @@ int table_find_number(const struct table *t, uint64_t number, table_place *ret_p
 // hole.
 uint32_t table_next_dirty(const struct table *t, uint32_t from);
 void table_clean(struct table *t, uint32_t page);
+// The page (with an entry) has to be sealed again as it is.
+void table_mark(struct table *t, uint32_t page);
 
 #endif

@@ -96,4 +96,19 @@ int vault_compare_journal(struct vault *v) WARN_UNUSED;
 // WERR_IO.
 int vault_write(struct vault *v) WARN_UNUSED;
 
+// ---- rotation (vault_rotate.c); one thread at a time, and not beside vault_write ----
+
+// The root key, from a secret of an open vault. Codes as vault_unlock.
+int vault_root_key(const struct vault *v, const struct secret *passphrase,
+		   uint8_t **ret_root_key) WARN_UNUSED;
+// A new master epoch, and the rotation written down, durably in both header files; only then the
+// key ring knows the new master. A header with no room for another epoch keeps its current one,
+// which is as good for all that is older. WERR_AUTH: not this vault's root key. On failure the
+// header says what it said (a part of it may have reached the host; the next write ends that).
+int vault_rotation_begin(struct vault *v, const uint8_t root_key[static ROOT_KEY_BYTES],
+			 const struct vault_rotation *rotation) WARN_UNUSED;
+// The rotation is over. retire: every object is under the current epoch, durably, and no record of
+// the journal speaks of an older one: their masters go, and the root object's least epoch rises.
+int vault_rotation_end(struct vault *v, int retire) WARN_UNUSED;
+
 #endif

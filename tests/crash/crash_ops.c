@@ -31,6 +31,7 @@ static void finish(struct model *m)
 {
 	world_cut_kind(m->world, -1);
 	m->faults = 0;
+	do_rotate_to_the_end(m);
 	make(m, "at the end", OBJECT_FILE);
 	put(m, "at the end", 0, 10000);
 	epoch_remount(m);

@@ -31,4 +31,12 @@ void chmod_path(struct model *m, const char *path, uint32_t mode);
 void set_xattr(struct model *m, const char *path, unsigned i, size_t len);
 void checkpoint(struct model *m);
 
+// crash_rotate.c
+void prepare_rotation(struct model *m);
+void rotate_keys(struct model *m);
+void rotate_contents(struct model *m);
+void rotate_subtree(struct model *m);
+void rotate_while_used(struct model *m);
+void rotate_moved(struct model *m);
+
 #endif

@@ -432,5 +432,10 @@ const struct scenario scenarios[] = {
 	{"attributes-after-rename", prepare_two_dirs, attributes_after_rename},
 	{"symlinks", NULL, symlinks},
 	{"clean-end", prepare_30, clean_end},
+	{"rotate-keys", prepare_rotation, rotate_keys},
+	{"rotate-contents", prepare_rotation, rotate_contents},
+	{"rotate-subtree", prepare_rotation, rotate_subtree},
+	{"rotate-while-used", prepare_rotation, rotate_while_used},
+	{"rotate-moved", prepare_rotation, rotate_moved},
 };
 const size_t n_scenarios = sizeof(scenarios) / sizeof(scenarios[0]);

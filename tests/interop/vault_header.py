@@ -330,7 +330,8 @@ class Header:
     def _check_fields(self):
         name = self.name
         check(self.compatible == 0 and self.read_only_compatible == 0, f'{name}: unsupported feature')
-        check_zero(self.data[128:1008], name)
+        check_zero(self.data[128:960], name)
+        self._check_rotation()
         check_zero(self.data[105472:106464], name)
         check(self.slot_count == SLOTS, f'{name}: number of keyslots is not {SLOTS}')
         check(self.mount <= 0xffffff, f'{name}: mount number out of bounds')
@@ -347,6 +348,20 @@ class Header:
         check(self.root_generation >> 40 <= self.mount, f'{name}: root generation of a later mount')
         check(8388608 <= self.journal_bytes <= 4294967296 and self.journal_bytes % PAGE == 0,
               f'{name}: journal bytes out of bounds')
+
+    def _check_rotation(self):
+        """Bytes 960 to 1007: a rotation that is under way."""
+        c = Cursor(self.data[960:1008], f'{self.name}: rotation')
+        level, reserved, number, incarnation, started = c.u32(), c.u32(), c.u64(), c.u64(), c.u64()
+        c.zeros(c.left())
+        if level == 0:
+            valid = (number, incarnation, started) == (0, 0, 0)
+        elif number == 1:
+            valid = level in (1, 2) and incarnation == self.root_incarnation
+        else:
+            valid = level == 2 and 0 < number < 1 << 63 and incarnation != 0
+        check(valid and reserved == 0, f'{self.name}: impossible rotation')
+        self.rotation = level
 
     def _open_masters(self, key):
         last = (0, 0)

@@ -35,8 +35,8 @@ static const struct weight {
 	{op_read, 90},    {op_truncate, 50}, {op_fallocate, 40},   {op_seek, 30},
 	{op_copy, 25},    {op_fsync, 60},    {op_checkpoint, 8},   {op_setattr, 40},
 	{op_getattr, 20}, {op_setxattr, 30}, {op_removexattr, 10}, {op_listxattr, 15},
-	{op_readlink, 5}, {op_readdir, 40},  {epoch_remount, 2},   {epoch_kill, 3},
-	{epoch_cut, 4},
+	{op_readlink, 5}, {op_readdir, 40},  {op_rotate, 30},      {epoch_remount, 2},
+	{epoch_kill, 3},  {epoch_cut, 4},
 };
 
 static int calm;
@@ -83,9 +83,10 @@ static void run(uint64_t seed, uint64_t ops)
 
 	TRACE_CHECK(!err, "closing: %d (%s)", err, werr_text(err));
 	(void)clock_gettime(CLOCK_MONOTONIC, &to);
-	printf("seed %lu: %lu operations, %lu remounts, %lu kills, %lu power cuts (%lu while "
-	       "opening), %.1f s\n",
-	       seed, ops, m->remounts, m->kills, m->cuts + m->dark_opens, m->dark_opens,
+	printf("seed %lu: %lu operations, %lu rotations, %lu remounts, %lu kills, %lu power cuts "
+	       "(%lu while opening), %.1f s\n",
+	       seed, ops, m->rotations, m->remounts, m->kills, m->cuts + m->dark_opens,
+	       m->dark_opens,
 	       (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
 	(void)fflush(stdout);
 	model_free(m);

@@ -42,7 +42,7 @@ struct model {
 	char pending_name[FS_NAME_MAX + 1];
 	struct stream streams[MODEL_STREAMS];
 	uint8_t *buf, *buf2; // MODEL_BUF bytes each
-	uint64_t remounts, kills, cuts, dark_opens;
+	uint64_t remounts, kills, cuts, dark_opens, rotations;
 };
 #define MODEL_BUF (2u << 20)
 
@@ -113,6 +113,12 @@ void op_setxattr(struct model *m);
 void op_removexattr(struct model *m);
 void op_listxattr(struct model *m);
 void op_readlink(struct model *m);
+
+void op_rotate(struct model *m);
+void do_rotate(struct model *m, unsigned level, const char *path);
+// True while there is more to do.
+int do_rotate_steps(struct model *m, uint64_t steps);
+void do_rotate_to_the_end(struct model *m);
 
 void op_readdir(struct model *m);
 // A name of the directory came, went, or shows something else.

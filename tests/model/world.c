@@ -9,6 +9,7 @@
 #include "fusefs/check.h"
 #include "fusefs/anchor.h"
 #include "fusefs/journal.h"
+#include "fusefs/rotate.h"
 #include "fusefs/salvage.h"
 #include "fusefs/vault.h"
 #include "tests/crash/simhost.h"
@@ -348,6 +349,30 @@ int world_close(struct world *w)
 		cut_disk(w);
 	}
 	return err;
+}
+
+int world_rotate(struct world *w, const struct rotate_params *params)
+{
+	uint8_t *root_key = NULL;
+	int err = vault_root_key(w->vault, &w->passphrase, &root_key);
+
+	if (!err)
+		err = rotate_begin(w->fs, root_key, params);
+	secret_free(root_key);
+	return err;
+}
+
+int world_read_object(struct world *w, uint64_t number, uint8_t page[static 4096])
+{
+	struct host *host = w->vault->host;
+	struct host_file *f = NULL;
+
+	if (host->ops->open_object(host, number, HOST_RDONLY, &f))
+		return 0;
+	int err = host_pread(f, page, 4096, 0, NULL);
+
+	host->ops->file_close(f);
+	return !err;
 }
 
 void world_arm(struct world *w, uint64_t calls)

@@ -22,6 +22,11 @@ int world_open(struct world *w) WARN_UNUSED;
 struct fs *world_fs(const struct world *w);
 // A clean end. The code of fs_close.
 int world_close(struct world *w) WARN_UNUSED;
+// rotate_begin with the root key of the vault.
+struct rotate_params;
+int world_rotate(struct world *w, const struct rotate_params *params) WARN_UNUSED;
+// Page 0 of an object's host file, as it stands there. 0: there is none.
+int world_read_object(struct world *w, uint64_t number, uint8_t page[static 4096]);
 // SIGKILL: what was written to the host is there.
 void world_kill(struct world *w);
 // A power cut: of what was not flushed any part may be there.

@@ -250,6 +250,59 @@ static void check_untouched(int want)
 	free(before);
 }
 
+START_TEST(an_epoch_is_added_and_older_ones_retired)
+{
+	struct keyring *fresh;
+	uint8_t first[MASTER_KEY_BYTES];
+
+	memcpy(first, keyring_master(ring, 1, 1), sizeof first);
+	root[0] ^= 1;
+	ck_assert_int_eq(keyring_add_epoch(header, root), WERR_AUTH);
+	ck_assert_uint_eq(header->epoch, 1);
+	root[0] ^= 1;
+	ck_assert_int_eq(keyring_add_epoch(header, root), 0);
+	ck_assert_uint_eq(header->epoch, 2);
+	ck_assert_uint_eq(header->masters_len, 2);
+	ck_assert_ptr_null(keyring_master(ring, 1, 2));
+	ck_assert_int_eq(keyring_learn(ring, header, root), 0);
+	ck_assert_ptr_nonnull(keyring_master(ring, 1, 2));
+	ck_assert(memcmp(keyring_master(ring, 1, 2), first, sizeof first) != 0);
+	ck_assert_int_eq(keyring_new(header, root, &fresh), 0);
+	ck_assert(memcmp(keyring_master(ring, 1, 2), keyring_master(fresh, 1, 2),
+			 MASTER_KEY_BYTES) == 0);
+	keyring_free(fresh);
+	// The header forgets; the ring of a vault in use does not.
+	keyring_retire(header);
+	ck_assert_uint_eq(header->masters_len, 1);
+	ck_assert_uint_eq(header->masters[0].epoch, 2);
+	ck_assert_uint_eq(header->epoch, 2);
+	ck_assert_int_eq(keyring_new(header, root, &fresh), 0);
+	ck_assert_ptr_null(keyring_master(fresh, 1, 1));
+	ck_assert(memcmp(keyring_master(fresh, 1, 2), keyring_master(ring, 1, 2),
+			 MASTER_KEY_BYTES) == 0);
+	keyring_free(fresh);
+	ck_assert(memcmp(keyring_master(ring, 1, 1), first, sizeof first) == 0);
+}
+END_TEST
+
+START_TEST(a_ring_learns_up_to_a_bound)
+{
+	int err = 0;
+	unsigned added = 0;
+
+	while (err == 0 && added < 1000) {
+		ck_assert_int_eq(keyring_add_epoch(header, root), 0);
+		err = keyring_learn(ring, header, root);
+		keyring_retire(header);
+		added++;
+	}
+	ck_assert_int_eq(err, WERR_LIMIT);
+	ck_assert_uint_ge(added, VAULT_MASTERS_MAX);
+	ck_assert_ptr_nonnull(keyring_master(ring, 1, 1));
+	ck_assert_ptr_nonnull(keyring_master(ring, 1, added));
+}
+END_TEST
+
 START_TEST(renew_fails_without_a_trace)
 {
 	root[31] ^= 1;
@@ -303,6 +356,8 @@ int main(void)
 	tcase_add_test(t, unknown_masters_are_null);
 	tcase_add_test(t, masters_are_bound);
 	tcase_add_test(t, renew_changes_all_but_the_masters);
+	tcase_add_test(t, an_epoch_is_added_and_older_ones_retired);
+	tcase_add_test(t, a_ring_learns_up_to_a_bound);
 	tcase_add_test(t, renew_fails_without_a_trace);
 	tcase_add_test(t, renew_ends_when_the_records_are_full);
 	suite_add_tcase(s, t);

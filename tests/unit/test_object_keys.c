@@ -249,6 +249,32 @@ START_TEST(renewed)
 END_TEST
 
 // Within one epoch as often as there is room; then the data keys stay and only the header key goes.
+START_TEST(trimmed_to_the_newest)
+{
+	struct object_id id = fixture_id(OBJECT_FILE);
+	struct object_keys *keys = NULL;
+	struct object_keys *next = NULL;
+	struct object_keys *trimmed = NULL;
+	size_t len;
+
+	ck_assert_int_eq(object_keys_new(ring, &id, &keys), 0);
+	ck_assert_uint_eq(object_keys_count(keys), 1);
+	ck_assert_int_eq(object_keys_renew(ring, &id, keys, id.epoch, &next), 0);
+	ck_assert_uint_eq(object_keys_count(next), 2);
+	ck_assert_int_eq(object_keys_trim(ring, &id, next, &trimmed), 0);
+	ck_assert_uint_eq(object_keys_count(trimmed), 1);
+	ck_assert_uint_eq(object_keys_newest(trimmed), 2);
+	ck_assert_int_eq(object_keys_check(object_keys_tlv(trimmed, &len), 52 + 56), 0);
+	ck_assert_uint_eq(len, 52 + 56);
+	ck_assert(same_key(object_keys_header(trimmed), object_keys_header(next)));
+	ck_assert(same_key(object_keys_data(trimmed, 2), object_keys_data(next, 2)));
+	ck_assert_ptr_null(object_keys_data(trimmed, 1));
+	object_keys_free(keys);
+	object_keys_free(next);
+	object_keys_free(trimmed);
+}
+END_TEST
+
 START_TEST(renewed_until_full)
 {
 	struct object_id id = fixture_id(OBJECT_FILE);
@@ -359,6 +385,7 @@ int main(void)
 	tcase_add_test(tc, changed_bytes);
 	tcase_add_test(tc, many_generations);
 	tcase_add_test(tc, renewed);
+	tcase_add_test(tc, trimmed_to_the_newest);
 	tcase_add_test(tc, renewed_until_full);
 	tcase_add_test(tc, renew_refusals);
 	tcase_add_loop_test(tc, structure, 0, sizeof(rows) / sizeof(rows[0]));

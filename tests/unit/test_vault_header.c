@@ -10,6 +10,7 @@
 #include "key_fixture.h"
 #include "unit_main.h"
 
+#define AT_ROTATION 960u
 #define AT_SLOTS 1024u
 #define AT_MASTERS 99328u
 #define AT_TAIL 105472u
@@ -242,7 +243,8 @@ START_TEST(reserved_bytes_are_zero)
 	static const struct {
 		size_t from, to, stride;
 	} zones[] = {
-		{128, AT_SLOTS - 16, 1},                          // policy and reserve
+		{128, AT_ROTATION, 1},                            // policy and reserve
+		{AT_ROTATION + 4, AT_SLOTS - 16, 1},              // no rotation is under way
 		{AT_SLOTS + 2, AT_SLOTS + 4, 1},                  // slot flags
 		{AT_SLOTS + 400, AT_SLOTS + 3072, 13},            // slot reserve
 		{AT_SLOTS + 3072 + 2, AT_SLOTS + 31 * 3072, 211}, // empty slots
@@ -332,6 +334,8 @@ static const struct {
 	{"journal too large", 112, 8, (4ull << 30) + 4096, WERR_LIMIT},
 	{"journal of nothing", 112, 8, 0, WERR_LIMIT},
 	{"journal of all", 112, 8, UINT64_MAX, WERR_LIMIT},
+	{"rotation of a later level", AT_ROTATION, 4, 3, WERR_UNSUPPORTED},
+	{"rotation aimed at nothing", AT_ROTATION, 4, 1, WERR_MALFORMED},
 	{"unknown slot kind", AT_SLOTS, 2, FACTOR_END, WERR_UNSUPPORTED},
 	{"kind without parameters", AT_SLOTS, 2, FACTOR_KEYFILE, WERR_MALFORMED},
 	{"kind with its factors the wrong way round", AT_SLOTS, 2, 0x0102, WERR_UNSUPPORTED},
@@ -403,6 +407,49 @@ START_TEST(states_are_consistent)
 	ck_assert_int_eq(decode(), states[_i].err);
 	if (!states[_i].err)
 		ck_assert(memcmp(buf, again, sizeof buf) == 0);
+}
+END_TEST
+
+START_TEST(rotation_is_aimed_at_an_object)
+{
+	struct vault_header *h = malloc(sizeof *h);
+
+	ck_assert_ptr_nonnull(h);
+	ck_assert_int_eq(vault_header_decode(buf, VAULT_HEADER_BYTES, root, h), 0);
+	const uint64_t incarnation = h->root_incarnation;
+	const struct {
+		uint64_t level, number, incarnation;
+		int err;
+	} cases[] = {
+		{1, 1, incarnation, 0},
+		{2, 1, incarnation, 0},
+		{1, 1, incarnation ^ 1, WERR_MALFORMED},
+		{2, 1, 0, WERR_MALFORMED},
+		{2, 77, 5, 0},
+		{1, 77, 5, WERR_MALFORMED},
+		{2, 77, 0, WERR_MALFORMED},
+		{2, 1ull << 63 | 77, 5, WERR_MALFORMED},
+		{0, 1, incarnation, WERR_MALFORMED},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		put(AT_ROTATION, 4, cases[i].level);
+		put(AT_ROTATION + 8, 8, cases[i].number);
+		put(AT_ROTATION + 16, 8, cases[i].incarnation);
+		remac();
+		ck_assert_msg(vault_header_decode(buf, VAULT_HEADER_BYTES, root, h) == cases[i].err,
+			      "case %zu", i);
+	}
+	put(AT_ROTATION, 4, 2);
+	put(AT_ROTATION + 8, 8, 77);
+	put(AT_ROTATION + 16, 8, 5);
+	put(AT_ROTATION + 24, 8, 1700000000);
+	remac();
+	ck_assert_int_eq(vault_header_decode(buf, VAULT_HEADER_BYTES, root, h), 0);
+	ck_assert_uint_eq(h->rotation.level, VAULT_ROTATION_CONTENTS);
+	ck_assert_uint_eq(h->rotation.number, 77);
+	ck_assert_uint_eq(h->rotation.incarnation, 5);
+	ck_assert_uint_eq(h->rotation.started_s, 1700000000);
+	free(h);
 }
 END_TEST
 
@@ -557,6 +604,7 @@ int main(void)
 	tcase_add_test(t, no_byte_can_be_changed);
 	tcase_add_test(t, other_root_key_is_refused);
 	tcase_add_test(t, reserved_bytes_are_zero);
+	tcase_add_test(t, rotation_is_aimed_at_an_object);
 	tcase_add_test(t, decoding_is_canonical);
 	tcase_add_loop_test(t, numbers_are_bounded, 0, sizeof numbers / sizeof numbers[0]);
 	tcase_add_loop_test(t, states_are_consistent, 0, sizeof states / sizeof states[0]);
