@@ -350,6 +350,24 @@ static int open_dirty(struct fs *fs)
 	return err ? err : write_state(fs, VAULT_DIRTY, 0);
 }
 
+// What goes on by itself from here on.
+static int start_work(struct fs *fs)
+{
+	int err = threads_start(fs);
+
+	if (err) {
+		return err;
+	}
+	err = anchoring_start(fs);
+	if (err == 0) {
+		err = rotation_resume(fs);
+	}
+	if (err) {
+		threads_stop(fs);
+	}
+	return err;
+}
+
 int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 {
 	struct fs *fs = calloc(1, sizeof *fs);
@@ -397,16 +415,7 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 		err = handover_sweep(fs);
 	}
 	if (err == 0) {
-		err = threads_start(fs);
-	}
-	if (err == 0) {
-		err = anchoring_start(fs);
-	}
-	if (err == 0) {
-		err = rotation_resume(fs);
-		if (err) {
-			threads_stop(fs);
-		}
+		err = start_work(fs);
 	}
 	if (err) {
 		free_fs(fs);
