@@ -35,6 +35,7 @@ static const int allowed[] = {
 #ifdef SYS_memfd_secret
 	SYS_memfd_secret,
 #endif
+	SYS_memfd_create, // cannot be mapped for execution, nor executed
 	// descriptors that are open
 	SYS_read,
 	SYS_write,
@@ -198,7 +199,6 @@ static const struct {
 	{SYS_bpf, "bpf"},
 	{SYS_perf_event_open, "perf_event_open"},
 	{SYS_io_uring_setup, "io_uring_setup"},
-	{SYS_memfd_create, "memfd_create"},
 	{SYS_prlimit64, "prlimit64"},
 	{SYS_keyctl, "keyctl"},
 	{SYS_pidfd_open, "pidfd_open"},

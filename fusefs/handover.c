@@ -107,10 +107,12 @@ int fs_known_names(struct fs *fs, uint64_t dir, void (*fn)(void *arg, const char
 
 		for (table_place at = 0; table_next(d->obj->table, at, &at, &e) == 0; at++) {
 			char name[FS_NAME_MAX + 1];
-			struct node *n = node_find(fs, e.number);
+			bool own = e.name[0] == '.' &&
+				   (e.name_len == 1 || (e.name_len == 2 && e.name[1] == '.'));
+			struct node *n = own ? NULL : node_find(fs, e.number);
 
 			if (!n) {
-				continue;
+				continue; // the root's own entries are no names
 			}
 			node_put(fs, n);
 			memcpy(name, e.name, e.name_len);

@@ -98,6 +98,14 @@ struct host_file {
 // mkdir it first (0700) if absent.
 int host_posix_open(const char *path, int create, struct host **ret) WARN_UNUSED;
 
+// A lock on the vault that goes from one process to the next without a gap: the descriptor that
+// carries it (the host's own); a host whose lock somebody else has, so that taking it succeeds and
+// does nothing; and the descriptor that this one passed on (the caller's; WERR_STALE: of another
+// directory).
+int host_posix_lock_fd(struct host *h);
+void host_posix_borrow_lock(struct host *h);
+int host_posix_take_lock(struct host *h, int fd) WARN_UNUSED;
+
 // Convenience over the table (host.c): exact single-buffer forms.
 int host_pread(struct host_file *f, void *buf, size_t len, uint64_t off,
 	       size_t *ret_got) WARN_UNUSED;

@@ -25,6 +25,7 @@
 struct posix_host {
 	struct host base;
 	int dir;                         // the vault directory; also carries the lock
+	int lock_borrowed;               // another process has the lock, and passes it on
 	pthread_mutex_t lock;            // guards the opening of folders and folder_durable
 	atomic_int folder[HOST_FOLDERS]; // descriptors, -1 until first used; then fixed until close
 	// Whether the folder's own name was seen durable by this handle. It may have been made just
@@ -594,6 +595,8 @@ static int posix_lock(struct host *h, int exclusive)
 {
 	int rc;
 
+	if (posix_of(h)->lock_borrowed)
+		return 0;
 	do {
 		rc = flock(posix_of(h)->dir, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB);
 	} while (rc && errno == EINTR);
@@ -664,5 +667,28 @@ int host_posix_open(const char *path, int create, struct host **ret)
 		atomic_init(&p->folder[i], -1);
 	pthread_mutex_init(&p->lock, NULL);
 	*ret = &p->base;
+	return 0;
+}
+
+int host_posix_lock_fd(struct host *h)
+{
+	return posix_of(h)->dir;
+}
+
+void host_posix_borrow_lock(struct host *h)
+{
+	posix_of(h)->lock_borrowed = 1;
+}
+
+int host_posix_take_lock(struct host *h, int fd)
+{
+	struct stat ours, theirs;
+
+	if (fstat(posix_of(h)->dir, &ours) || fstat(fd, &theirs))
+		return werr_from_errno(errno);
+	if (ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
+		return WERR_STALE;
+	if (dup3(fd, posix_of(h)->dir, O_CLOEXEC) < 0)
+		return werr_from_errno(errno);
 	return 0;
 }

@@ -10,6 +10,8 @@ void backend_close(struct fs *fs);
 extern const char *const backend_name;
 
 // The engine only: ends as a kill would, and opens the vault again.
-struct fs *backend_reopen(struct fs *fs, int taking_over);
+// lock_fd: of whoever has the vault's lock meanwhile (the caller's), or -1.
+struct fs *backend_reopen(struct fs *fs, int taking_over, int lock_fd);
+struct host *backend_host(void);
 
 #endif

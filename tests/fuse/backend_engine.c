@@ -30,7 +30,7 @@ static void print_line(void *arg, int priority, const char *line)
 	fprintf(stderr, "engine <%d>: %s\n", priority, line);
 }
 
-static struct fs *open_vault(int taking_over)
+static struct fs *open_vault(int taking_over, int lock_fd)
 {
 	const struct fs_params params = {
 		.log = print_line, .blocking = fuse_server_blocking, .taking_over = taking_over};
@@ -40,17 +40,26 @@ static struct fs *open_vault(int taking_over)
 
 	ck_assert_int_eq(secret_copy(&passphrase, "fuse", 4), 0);
 	ck_assert_int_eq(host_posix_open(directory, 0, &host), 0);
+	if (lock_fd >= 0)
+		host_posix_borrow_lock(host);
 	ck_assert_int_eq(vault_open(host, &passphrase, 0, &vault), 0);
+	if (lock_fd >= 0)
+		ck_assert_int_eq(host_posix_take_lock(host, lock_fd), 0);
 	secret_clear(&passphrase);
 	ck_assert_int_eq(fs_open(vault, &params, &fs), 0);
 	return fs;
 }
 
-struct fs *backend_reopen(struct fs *fs, int taking_over)
+struct fs *backend_reopen(struct fs *fs, int taking_over, int lock_fd)
 {
 	fs_abandon(fs);
 	vault_close(vault);
-	return open_vault(taking_over);
+	return open_vault(taking_over, lock_fd);
+}
+
+struct host *backend_host(void)
+{
+	return vault->host;
 }
 
 struct fs *backend_open(void)
@@ -72,7 +81,7 @@ struct fs *backend_open(void)
 	ck_assert_int_eq(vault_create(host, &create, &passphrase), 0);
 	host->ops->close(host);
 	secret_clear(&passphrase);
-	return open_vault(0);
+	return open_vault(0, -1);
 }
 
 void backend_close(struct fs *fs)

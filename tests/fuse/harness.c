@@ -165,8 +165,11 @@ static bool receive(struct peer *p, int flags, size_t *ret_len)
 		*ret_len = (size_t)n;
 		if (h.unique != 0)
 			return true;
-		ck_assert_int_eq(h.error, FUSE_NOTIFY_INVAL_INODE);
-		p->notifications++;
+		ck_assert(h.error == FUSE_NOTIFY_INVAL_INODE || h.error == FUSE_NOTIFY_INVAL_ENTRY);
+		if (h.error == FUSE_NOTIFY_INVAL_INODE)
+			p->notifications++;
+		else
+			p->forgotten_names++;
 	}
 }
 

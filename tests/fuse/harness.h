@@ -33,6 +33,7 @@ struct peer {
 	uint32_t uid, gid;
 	struct fuse_init_out init;
 	unsigned notifications; // inval_inode messages seen
+	unsigned forgotten_names;
 	uint8_t buf[PEER_BUFFER];
 	struct stashed *stash; // replies to others than the one waited for
 };

@@ -84,7 +84,7 @@ static void come_back(void)
 	const void *request;
 	size_t len;
 
-	backend = backend_reopen(backend, 1);
+	backend = backend_reopen(backend, 1, -1);
 	ck_assert_int_eq(fs_take_over(backend, nodes, nodes_len, &lost), 0);
 	free(nodes);
 	mountopts_init(&opts);
@@ -352,7 +352,7 @@ START_TEST(nobody_comes_back)
 	call_expect(peer_call(&peer, FUSE_UNLINK, FUSE_ROOT_ID, NULL, 0, "a"), 0);
 	leave();
 	free(nodes);
-	backend = backend_reopen(backend, 0);
+	backend = backend_reopen(backend, 0, -1);
 	ck_assert_int_eq(fs_checkpoint(backend), 0);
 	ck_assert_int_eq(fs_known_nodes(backend, &known, &len), 0);
 	ck_assert_uint_eq(len, 1); // the root
