@@ -104,15 +104,11 @@ BARE static const char *take_hex(const char *at, uintptr_t *ret)
 	}
 }
 
-// Memory of the process itself: no file behind it (inode 0), or hidden memory.
+// Memory of the process itself, variables of programs and libraries included, or hidden memory
+// (which is shared by nature). "perms offset device inode path"
 BARE static bool is_own(const char *at)
 {
-	unsigned field = 0;
-
-	// "perms offset device inode path"
-	for (; *at != '\0' && *at != '\n' && field < 3; at++)
-		field += *at == ' ';
-	if (*at == '0' && (at[1] == ' ' || at[1] == '\n'))
+	if (at[3] == 'p')
 		return true;
 	for (; *at != '\0' && *at != '\n'; at++)
 		if (at[0] == 's' && at[1] == 'e' && at[2] == 'c' && at[3] == 'r' && at[4] == 'e' &&
