@@ -186,6 +186,17 @@ static size_t run_length(const uint64_t *list, size_t i, size_t n, uint64_t guar
 	return count;
 }
 
+// Whether overwritten pages go into the journal as they are: few, or where the host may leave a
+// page half old and half new. Then as long as there is room: an old or new page is better than no
+// commit.
+static bool as_images(struct fs *fs, enum log_mode mode, size_t count)
+{
+	if (!fs->small_blocks) {
+		return mode == LOG_COMMIT && count <= IMAGE_PAGES_MAX;
+	}
+	return journal_used(fs->j) + count * (WARD_PAGE + 64) <= journal_capacity(fs->j) / 8 * 7;
+}
+
 static int log_overlay(struct fs *fs, struct record *r, struct node *n, enum log_mode mode,
 		       bool *ret_bulk)
 {
@@ -202,7 +213,7 @@ static int log_overlay(struct fs *fs, struct record *r, struct node *n, enum log
 	if (err) {
 		return err;
 	}
-	bool images = mode == LOG_COMMIT && count <= IMAGE_PAGES_MAX;
+	bool images = as_images(fs, mode, count);
 
 	for (size_t i = 0; err == 0 && i < count;) {
 		struct opage *p = overlay_find(&o->overlay, list[i]);

@@ -434,6 +434,9 @@ int fs_admit(struct fs *fs, uint64_t growth)
 {
 	uint64_t overlay_max = (uint64_t)fs->params.overlay_mib << 20;
 	uint64_t capacity = journal_capacity(fs->j), images_max = capacity / 4 / WARD_PAGE;
+	if (fs->small_blocks && overlay_max > capacity / 8) {
+		overlay_max = capacity / 8; // all of it goes through the journal
+	}
 
 	freeze_wait(fs);
 	for (unsigned round = 0;; round++) {

@@ -397,6 +397,9 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 		return WERR_LIMIT;
 	}
 	fs->mount = v->h->mount + (v->readonly ? 0 : 1);
+	struct host_space space;
+	fs->small_blocks =
+		fs->host->ops->space(fs->host, &space) == 0 && space.block_bytes < WARD_PAGE;
 	err = node_table_init(fs);
 	if (err == 0) {
 		err = rotation_init(fs);

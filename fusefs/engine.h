@@ -192,7 +192,9 @@ struct fs {
 	struct hostcache *hc;
 	struct journal *j;
 	uint32_t mount;
-	_Atomic uint64_t k;          // number of the next checkpoint; changes only at a cut
+	bool small_blocks;  // of the host: a page is not written as a whole, so that content, too,
+			    // is only overwritten when its image is in the journal
+	_Atomic uint64_t k; // number of the next checkpoint; changes only at a cut
 	_Atomic uint32_t epoch;      // current; what the durable header says
 	struct rotation *rotation;   // rotate.c; set before any thread runs
 	pthread_mutex_t header_lock; // one change of the vault header at a time

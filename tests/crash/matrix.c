@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The crash matrix (matrix.h).
 //
-//   matrix [--seed N] [--long] [--pairs N] [--jobs N] [--only OPERATION[+OPERATION]...] [--list]
+//   matrix [--seed N] [--long] [--small-blocks] [--pairs N] [--jobs N] [--only
+//   OPERATION[+OPERATION]...] [--list]
 //
 // Short form: every operation alone, and N random pairs (WARDFS_MATRIX_PAIRS, or 100), every cut of
 // them. --long: all pairs, more states of each cut, deeper replays. The seed is random unless
@@ -29,7 +30,7 @@ struct cell {
 
 static struct {
 	uint64_t seed;
-	int all;
+	int all, small;
 	unsigned pairs, jobs;
 	struct matrix_effort alone, together;
 	struct matrix_count *count;
@@ -77,8 +78,9 @@ static void start(const struct cell *c, uint64_t number, const struct matrix_eff
 		matrix.running++;
 		return;
 	}
-	(void)snprintf(command, sizeof(command), "matrix %s--seed %lu --only %s",
-		       matrix.all ? "--long " : "", seed, c->name);
+	(void)snprintf(command, sizeof(command), "matrix %s%s--seed %lu --only %s",
+		       matrix.all ? "--long " : "", matrix.small ? "--small-blocks " : "", seed,
+		       c->name);
 	trace_command(command);
 	matrix_cell(matrix.m, c->name, c->ops, c->n, seed, effort, matrix.count);
 	_exit(0);
@@ -156,6 +158,7 @@ static void set_effort(void)
 		matrix.together = (struct matrix_effort){
 			.stride = 1, .states = 12, .replay = {30, 20, 20}, .after = 50};
 	}
+	matrix.alone.small = matrix.together.small = matrix.small;
 }
 
 int main(int argc, char **argv)
@@ -173,6 +176,8 @@ int main(int argc, char **argv)
 		}
 		if (strcmp(argv[i], "--long") == 0)
 			matrix.all = 1;
+		else if (strcmp(argv[i], "--small-blocks") == 0)
+			matrix.small = 1;
 		else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
 			matrix.seed = strtoull(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "--pairs") == 0 && i + 1 < argc)
@@ -189,7 +194,11 @@ int main(int argc, char **argv)
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	TRACE_CHECK(matrix.count != MAP_FAILED, "no shared memory");
 	(void)clock_gettime(CLOCK_MONOTONIC, &from);
-	matrix.m = model_new(world_new(1), 1);
+	struct world *world = world_new(1);
+
+	if (matrix.small)
+		world_small_blocks(world);
+	matrix.m = model_new(world, 1);
 	matrix_stage(matrix.m);
 	if (only) {
 		run_only(only);

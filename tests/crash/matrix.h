@@ -31,6 +31,7 @@ struct matrix_effort {
 	unsigned stride; // of the host calls, every n-th
 	unsigned states; // what a cut may leave, at most so many a cut; all where there are no more
 	unsigned replay[3]; // of 1,000 calls of a replay (of a replay), so many are cut
+	int small;          // the disk may tear every block
 	unsigned after;     // of 1,000 states, so many go on to work with the vault and close it
 };
 

@@ -90,6 +90,7 @@ static struct simhost *clone_with(struct simhost *s, struct cutting *c)
 	pthread_mutex_lock(&s->lock);
 	n->limit = s->limit;
 	n->no_punch = s->no_punch;
+	n->block = s->block;
 	n->top = c ? simdir_clone_cut(s->top, cut_name, cut_file, c) : simdir_clone(s->top);
 	for (unsigned i = 0; i < HOST_FOLDERS; i++) {
 		struct simdir *d = s->folders[i];

@@ -496,11 +496,12 @@ static int sim_space(struct host *h, struct host_space *ret)
 
 	if (!c.error) {
 		uint64_t left = c.s->limit > c.s->used ? c.s->limit - c.s->used : 0;
+		uint64_t per = SIM_BLOCK / c.s->block;
 
-		*ret = (struct host_space){.block_bytes = SIM_BLOCK,
-					   .blocks = c.s->limit,
-					   .blocks_free = left,
-					   .blocks_avail = left,
+		*ret = (struct host_space){.block_bytes = c.s->block,
+					   .blocks = c.s->limit * per,
+					   .blocks_free = left * per,
+					   .blocks_avail = left * per,
 					   .files = 1u << 30,
 					   .files_free = 1u << 29};
 	}
@@ -557,6 +558,7 @@ struct simhost *simstate_new(void)
 
 	pthread_mutex_init(&s->lock, NULL);
 	s->limit = DISK_BLOCKS;
+	s->block = SIM_BLOCK;
 	s->off_after = UINT64_MAX;
 	return s;
 }
@@ -652,6 +654,13 @@ void simhost_set_space(struct simhost *s, uint64_t bytes)
 {
 	pthread_mutex_lock(&s->lock);
 	s->limit = bytes ? bytes / SIM_BLOCK : DISK_BLOCKS;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void simhost_set_block(struct simhost *s, uint32_t bytes)
+{
+	pthread_mutex_lock(&s->lock);
+	s->block = bytes;
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -96,6 +96,8 @@ void simhost_on_call(struct simhost *s, simhost_hook hook, void *arg);
 // The size of the disk: writes that need more blocks get WERR_NOSPACE (and may have happened in
 // part). 0: no limit.
 void simhost_set_space(struct simhost *s, uint64_t bytes);
+// What the disk says of the size of its blocks (4096 else): what it writes as a whole.
+void simhost_set_block(struct simhost *s, uint32_t bytes);
 // punch answers WERR_NOTSUP from now on.
 void simhost_no_punch(struct simhost *s);
 // The host writes a file's unflushed blocks back by itself and fails: they are lost as after a

@@ -24,6 +24,7 @@ struct simhost {
 	int readers;          // shared locks; -1: one exclusive lock
 	uint64_t limit, used; // blocks
 	int no_punch;
+	uint32_t block; // bytes, as told
 	uint64_t calls[SIM_CALLS + 1];
 	struct pending_fault faults[FAULTS_MAX];
 	int off;

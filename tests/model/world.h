@@ -15,6 +15,8 @@ struct world *world_new(uint64_t seed);
 // The same once more, on a disk of its own. Not open.
 struct world *world_copy(const struct world *w);
 void world_free(struct world *w);
+// The disk writes nothing larger than 512 bytes as a whole, and says so. Not open.
+void world_small_blocks(struct world *w);
 // The engine, driven by the caller (fs_params.manual). The clock advances by a little more than a
 // second at each reading. Only a power cut armed before may make it fail: then the code is returned
 // and world_dark() is true.
