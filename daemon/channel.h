@@ -18,6 +18,7 @@ enum channel_kind {
 	// worker to broker
 	CHANNEL_STAGE,       // stage
 	CHANNEL_WARN,        // text: a line for whoever mounts
+	CHANNEL_TELL,        // text: the same, when it is no trouble
 	CHANNEL_LOG,         // n: syslog priority; text
 	CHANNEL_EVENT,       // text: a word for whoever watches
 	CHANNEL_ASK,         // the passphrase is wanted

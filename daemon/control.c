@@ -66,19 +66,15 @@ static void *serve(void *arg)
 		if (end)
 			break;
 	}
-	if (!atomic_load(&slot->server->ending) || !slot->server->keep)
-		varlink_clear(&slot->conn);
+	varlink_clear(&slot->conn);
 	atomic_store(&slot->ended, 1);
 	return NULL;
 }
 
 // Frees what a connection had whose thread has ended. lock held, or the server's end.
-static void reap(struct control_client_slot *slot, int keep)
+static void reap(struct control_client_slot *slot)
 {
 	pthread_join(slot->thread, NULL);
-	if (keep)
-		slot->conn.fd = -1;
-	varlink_clear(&slot->conn);
 	close_fd(&slot->kick);
 	slot->used = 0;
 }
@@ -122,7 +118,7 @@ int control_adopt(struct control_server *s, int fd)
 	pthread_mutex_lock(&s->lock);
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
 		if (s->slots[i].used && atomic_load(&s->slots[i].ended))
-			reap(&s->slots[i], 0);
+			reap(&s->slots[i]);
 		if (!s->slots[i].used && !slot)
 			slot = &s->slots[i];
 	}
@@ -246,11 +242,10 @@ void control_quiesce(struct control_server *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void control_free(struct control_server *s, int keep)
+void control_free(struct control_server *s)
 {
 	if (!s)
 		return;
-	s->keep = keep;
 	control_quiesce(s);
 	atomic_store(&s->ending, true);
 	eventfd_write(s->wake, 1);
@@ -258,7 +253,7 @@ void control_free(struct control_server *s, int keep)
 		pthread_join(s->acceptor, NULL);
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
 		if (s->slots[i].used)
-			reap(&s->slots[i], keep);
+			reap(&s->slots[i]);
 	}
 	if (s->path)
 		unlink(s->path);

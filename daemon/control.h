@@ -54,9 +54,8 @@ int control_adopt(struct control_server *s, int fd) WARN_UNUSED;
 void control_event(struct control_server *s, json_t *event);
 // From now on control_gone is true and no connection is taken: running handlers come to their end.
 void control_quiesce(struct control_server *s);
-// Waits for the handlers, and ends everything. Connections are not closed when `keep` is set: the
-// end of the process does that, and tells the clients so. NULL is fine.
-void control_free(struct control_server *s, int keep);
+// Waits for the handlers, and ends everything. NULL is fine.
+void control_free(struct control_server *s);
 // Connections that are served now.
 unsigned control_clients(struct control_server *s);
 
@@ -85,6 +84,8 @@ void control_detail(struct control_call *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 // The client has hung up, or the server is ending: the handler should return soon.
 int control_gone(struct control_call *c);
+// Waits until fd is readable (0), or the client has hung up (WERR_INTERRUPTED).
+int control_wait(struct control_call *c, int fd) WARN_UNUSED;
 // The client has hung up.
 int control_hung_up(struct control_call *c);
 // Sends events from now on as replies, until the client has gone or the server ends. Returns 0.

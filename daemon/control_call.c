@@ -135,6 +135,21 @@ int control_hung_up(struct control_call *c)
 	return varlink_gone(c->slot->conn.fd);
 }
 
+int control_wait(struct control_call *c, int fd)
+{
+	struct pollfd polled[2] = {{.fd = fd, .events = POLLIN},
+				   {.fd = c->slot->conn.fd, .events = POLLRDHUP}};
+
+	for (;;) {
+		if (poll(polled, 2, -1) < 0)
+			continue;
+		if (polled[0].revents)
+			return 0;
+		if (polled[1].revents)
+			return WERR_INTERRUPTED;
+	}
+}
+
 int control_gone(struct control_call *c)
 {
 	return atomic_load(&c->server->quiet) || control_hung_up(c);

@@ -119,13 +119,9 @@ int control_call(struct control_client *c, const char *method, json_t *params,
 	return err;
 }
 
-void control_wait_closed(struct control_client *c)
+void control_let_go(struct control_client *c)
 {
-	const struct control_how how = {.fd = -1};
-	json_t *reply = NULL;
-
-	while (!receive_reply(c, &how, &reply))
-		json_decref(reply);
+	shutdown(c->conn.fd, SHUT_WR);
 }
 
 // ---- connecting ----

@@ -46,8 +46,8 @@ int control_status(json_t **ret) WARN_UNUSED;
 // The same for the mount that the connection was made for: one Mount object. WERR_NOTFOUND.
 int control_state(struct control_client *c, json_t **ret) WARN_UNUSED;
 
-// Waits until the other side has closed the connection.
-void control_wait_closed(struct control_client *c);
+// Tells the other side that nothing more comes from here; replies still do. Any thread.
+void control_let_go(struct control_client *c);
 
 // Calls fn for every service that this user may ask, until it returns non-zero, which is returned;
 // fn owns c then, else it is closed.

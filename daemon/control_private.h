@@ -34,7 +34,6 @@ struct control_server {
 	struct control_client_slot slots[CONTROL_CLIENTS_MAX];
 	char *events[EVENTS_KEPT]; // of number n at n % EVENTS_KEPT
 	uint64_t events_next;
-	int keep;
 };
 
 struct control_call {

@@ -2,26 +2,19 @@
 #include "daemon/worker_control.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "crypto/gcm.h"
-#include "daemon/rundir.h"
-#include "daemon/varlink.h"
 
 struct worker_control {
-	char *vault, *mountpoint, *device;
-	struct worker_about about; // its strings are the ones above
-	time_t since;
+	struct worker_about about;
 	struct control_server *server;
 
 	pthread_mutex_t lock; // guards what follows
 	pthread_cond_t changed;
 	unsigned users; // handlers that use the engine
-	int closing, ended, code;
+	int closing;
 };
 
 // ---- the engine, for handlers ----
@@ -44,9 +37,14 @@ void worker_control_done(struct worker_control *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
-struct control_server *worker_control_server(struct worker_control *w)
+void worker_control_event(struct worker_control *w, const char *name)
 {
-	return w->server;
+	w->about.event(w->about.arg, name);
+}
+
+void worker_control_adopt(struct worker_control *w, int fd)
+{
+	(void)!control_adopt(w->server, fd);
 }
 
 struct fuse_server *worker_control_fuse(struct worker_control *w)
@@ -89,54 +87,22 @@ static json_t *counters(struct fs *fs)
 	return j;
 }
 
-static json_t *describe(struct worker_control *w)
+// What the broker adds to its own part of a Mount.
+static int status_method(void *arg, struct control_call *c)
 {
+	struct worker_control *w = arg;
 	struct fs *fs = worker_control_fs(w);
-	json_t *j = json_pack("{so so ss ss sI sI sI sb ss}", "vault", varlink_path(w->vault),
-			      "mountpoint", varlink_path(w->mountpoint), "device", w->device,
-			      "state", fs ? "mounted" : "closing", "since", (json_int_t)w->since,
-			      "pid", (json_int_t)getpid(), "user_id", (json_int_t)geteuid(),
-			      "mounted_readonly", w->about.readonly, "aes_backend", gcm_backend());
 
-	if (fs) {
-		json_t *more = counters(fs);
-
-		json_object_update(j, more);
-		json_object_set_new(j, "frozen", json_boolean(fs_frozen(fs)));
-		json_decref(more);
-		worker_control_done(w);
-	}
-	return j;
+	if (!fs)
+		return WERR_LOCKED;
+	json_t *j = counters(fs);
+	json_object_set_new(j, "frozen", json_boolean(fs_frozen(fs)));
+	json_object_set_new(j, "aes_backend", json_string(gcm_backend()));
+	worker_control_done(w);
+	return control_result(c, json_pack("{s[o]}", "mounts", j));
 }
 
 // ---- methods ----
-
-static int status_method(void *arg, struct control_call *c)
-{
-	return control_result(c, json_pack("{s[o]}", "mounts", describe(arg)));
-}
-
-static int watch_method(void *arg, struct control_call *c)
-{
-	if (control_progress(c, json_pack("{so}", "mount", describe(arg))))
-		return control_result(c, NULL);
-	return control_watch(c);
-}
-
-static int wait_method(void *arg, struct control_call *c)
-{
-	struct worker_control *w = arg;
-
-	// From here on the end is not missed.
-	if (control_progress(c, NULL))
-		return control_result(c, NULL);
-	pthread_mutex_lock(&w->lock);
-	while (!w->ended)
-		pthread_cond_wait(&w->changed, &w->lock);
-	int code = w->code;
-	pthread_mutex_unlock(&w->lock);
-	return control_result(c, json_pack("{si}", "code", code));
-}
 
 static int checkpoint_method(void *arg, struct control_call *c)
 {
@@ -159,37 +125,12 @@ static int stop_method(void *arg, struct control_call *c)
 }
 
 static const struct control_method worker_methods[] = {
-	{"Status", status_method, 0},
-	{"Watch", watch_method, CONTROL_MORE},
-	{"Wait", wait_method, CONTROL_MORE},
-	{"Checkpoint", checkpoint_method, 0},
-	{"Stop", stop_method, 0},
-	{"Freeze", worker_freeze, 0},
+	{"Status", status_method, 0}, {"Checkpoint", checkpoint_method, 0},
+	{"Stop", stop_method, 0},     {"Freeze", worker_freeze, 0},
 	{"Thaw", worker_thaw, 0},
 };
 
 // ---- life ----
-
-static void release(struct worker_control *w)
-{
-	free(w->vault);
-	free(w->mountpoint);
-	free(w->device);
-	pthread_mutex_destroy(&w->lock);
-	pthread_cond_destroy(&w->changed);
-	free(w);
-}
-
-static int listen_here(struct worker_control *w)
-{
-	char dir[PATH_MAX], path[PATH_MAX + 32];
-	int err = rundir_own(dir);
-
-	if (err)
-		return err;
-	snprintf(path, sizeof(path), "%s/%d", dir, (int)getpid());
-	return control_listen(w->server, path);
-}
 
 int worker_control_start(const struct worker_about *about, struct worker_control **ret)
 {
@@ -200,33 +141,23 @@ int worker_control_start(const struct worker_about *about, struct worker_control
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->changed, NULL);
 	w->about = *about;
-	w->since = time(NULL);
-	w->vault = strdup(about->vault);
-	w->mountpoint = strdup(about->mountpoint);
-	w->device = strdup(about->device);
 	const struct control_params params = {
 		.methods = worker_methods,
 		.methods_len = sizeof(worker_methods) / sizeof(worker_methods[0]),
 		.arg = w,
 	};
-	int err = w->vault && w->mountpoint && w->device ? control_new(&params, &w->server)
-							 : WERR_NOMEM;
-	if (!err)
-		err = listen_here(w);
-	if (err) {
-		control_free(w->server, 0);
-		release(w);
-		return err;
-	}
-	*ret = w;
-	return 0;
+	int err = control_new(&params, &w->server);
+	if (err)
+		worker_control_finish(w);
+	else
+		*ret = w;
+	return err;
 }
 
 void worker_control_closing(struct worker_control *w)
 {
 	if (!w)
 		return;
-	control_event(w->server, json_pack("{ss}", "event", "closing"));
 	control_quiesce(w->server);
 	pthread_mutex_lock(&w->lock);
 	w->closing = 1;
@@ -235,16 +166,12 @@ void worker_control_closing(struct worker_control *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void worker_control_finish(struct worker_control *w, int code)
+void worker_control_finish(struct worker_control *w)
 {
 	if (!w)
 		return;
-	pthread_mutex_lock(&w->lock);
-	w->ended = 1;
-	w->code = code;
-	pthread_cond_broadcast(&w->changed);
-	pthread_mutex_unlock(&w->lock);
-	// The end of the process closes the connections, which is what the other side waits for.
-	control_free(w->server, 1);
-	release(w);
+	control_free(w->server);
+	pthread_mutex_destroy(&w->lock);
+	pthread_cond_destroy(&w->changed);
+	free(w);
 }

@@ -10,7 +10,7 @@ static void thawed(void *arg)
 	struct worker_control *w = arg;
 
 	fuse_server_open_gate(worker_control_fuse(w));
-	control_event(worker_control_server(w), json_pack("{ss}", "event", "thawed"));
+	worker_control_event(w, "thawed");
 }
 
 static int freeze(struct worker_control *w, struct fs *fs, unsigned timeout_ms)
@@ -43,7 +43,7 @@ int worker_freeze(void *arg, struct control_call *c)
 	worker_control_done(w);
 	if (err)
 		return err;
-	control_event(worker_control_server(w), json_pack("{ss}", "event", "frozen"));
+	worker_control_event(w, "frozen");
 	return control_result(c, json_pack("{sI}", "timeout_s", timeout_s));
 }
 

@@ -232,11 +232,13 @@ static int control(void *arg)
 	fuse_server_open_gate(s);
 	// While the workers still serve: the kernel writes back, and LSEEK's notifications come to
 	// an end.
-	if (stop && s->mountpoint != NULL)
+	if (stop && s->detach != NULL)
+		s->detach(s->detach_arg);
+	else if (stop && s->mountpoint != NULL)
 		fuse_mount_detach(s);
 	fuse_notifier_stop(s);
 	s->notifier_ended = true;
-	if (stop && s->mountpoint != NULL)
+	if (stop && (s->detach != NULL || s->mountpoint != NULL))
 		(void)loop_drain(s->loop, QUIET_MS, DRAIN_MS);
 	return 1;
 }
@@ -290,6 +292,13 @@ static int new_session(struct fuse_server *s)
 	return err;
 }
 
+static bool is_socket(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 static int open_channel(struct fuse_server *s, const char *mountpoint, int channel_fd)
 {
 	static const struct fuse_custom_io io = {.writev = io_writev, .read = io_read};
@@ -297,9 +306,7 @@ static int open_channel(struct fuse_server *s, const char *mountpoint, int chann
 
 	if (err != 0)
 		return err;
-	struct stat st;
-
-	s->socket = channel_fd >= 0 && fstat(channel_fd, &st) == 0 && S_ISSOCK(st.st_mode);
+	s->socket = channel_fd >= 0 && is_socket(channel_fd);
 	if (channel_fd >= 0)
 		s->fd = channel_fd;
 	else
@@ -307,6 +314,39 @@ static int open_channel(struct fuse_server *s, const char *mountpoint, int chann
 	if (err == 0 && fuse_session_custom_io(s->se, &io, s->fd) != 0)
 		err = WERR_NOMEM;
 	return err;
+}
+
+int fuse_mount_open(const struct mountopts *opts, const char *mountpoint, int *ret)
+{
+	struct fuse_server *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return WERR_NOMEM;
+	fuse_capture_log();
+	s->opts = *opts;
+	s->fd = -1;
+	int err = new_session(s);
+	if (err == 0)
+		err = fuse_mount_place(s, mountpoint);
+	if (err == 0) {
+		*ret = fcntl(s->fd, F_DUPFD_CLOEXEC, 3);
+		if (*ret < 0) {
+			fuse_session_unmount(s->se);
+			err = WERR_MFILE;
+		}
+	}
+	// Closes its own descriptor and leaves the mount alone.
+	if (s->se != NULL)
+		fuse_session_destroy(s->se);
+	free(s->mountpoint);
+	free(s);
+	return err;
+}
+
+void fuse_server_set_detach(struct fuse_server *s, void (*detach)(void *arg), void *arg)
+{
+	s->detach = detach;
+	s->detach_arg = arg;
 }
 
 void fuse_server_blocking(void *arg)

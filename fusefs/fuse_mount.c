@@ -259,6 +259,11 @@ void fuse_mount_tune(struct fuse_server *s)
 	if (s->mountpoint == NULL || !find_mount(s->mountpoint, &device, &is_fuse) || !is_fuse)
 		return;
 	s->device = device;
+	fuse_mount_lift(device);
+}
+
+void fuse_mount_lift(uint64_t device)
+{
 	if (geteuid() != 0)
 		return;
 	write_limit(device, "read_ahead_kb", READ_AHEAD_KB);

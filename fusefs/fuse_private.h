@@ -53,6 +53,8 @@ struct fuse_server {
 	bool socket;      // a socketpair instead of /dev/fuse
 	char *mountpoint; // absolute; NULL: not mounted
 	bool detached;
+	void (*detach)(void *arg); // NULL: ourselves
+	void *detach_arg;
 	uint64_t device; // of the mount, 0: unknown
 
 	// Negotiated by INIT: written before the next request is received, constant then.

@@ -18,11 +18,23 @@ void fuse_server_blocking(void *arg);
 
 // Prepares the session (of libfuse, whose messages are caught process-wide) and, unless channel_fd
 // is >= 0, mounts at `mountpoint` (libfuse: mount(2) for root, else fusermount3). channel_fd >= 0:
-// serve that descriptor (a SOCK_SEQPACKET socketpair speaking the FUSE protocol; owned and closed
-// by the server, on failure of this call by nobody) and mount nothing. fs must outlive the server.
-// WERR_NODEVICE (no /dev/fuse), WERR_PERM, WERR_BUSY …
+// serve that descriptor (of /dev/fuse, which somebody else has mounted, or a SOCK_SEQPACKET
+// socketpair speaking the FUSE protocol; owned and closed by the server, on failure of this call by
+// nobody) and mount nothing. fs must outlive the server. WERR_NODEVICE (no /dev/fuse), WERR_PERM,
+// WERR_BUSY …
 int fuse_server_new(struct fs *fs, const struct mountopts *opts, const char *mountpoint,
 		    int channel_fd, struct fuse_server **ret) WARN_UNUSED;
+
+// Mounts at `mountpoint` for a server in another process: *ret is the channel, the caller's
+// (close-on-exec). One thread at a time. Failures as fuse_server_new; fuse_server_error says more.
+int fuse_mount_open(const struct mountopts *opts, const char *mountpoint, int *ret) WARN_UNUSED;
+// As root, lifts the kernel's limits for the mount with this device number, once it is served. Best
+// effort.
+void fuse_mount_lift(uint64_t device);
+
+// Before fuse_server_run, of a server with a channel_fd: what detaches the mount when
+// fuse_server_stop asks for it, called while the server still serves.
+void fuse_server_set_detach(struct fuse_server *s, void (*detach)(void *arg), void *arg);
 
 // What the last mount failed with, as one line ("" if nothing was said); for programs, valid until
 // the next fuse_server_new.

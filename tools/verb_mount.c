@@ -2,13 +2,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/broker.h"
+#include "daemon/control_client.h"
 #include "daemon/mountpoint.h"
-#include "daemon/worker.h"
+#include "daemon/rundir.h"
+#include "daemon/varlink.h"
+#include "fusefs/mountopts.h"
 #include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/refusal.h"
@@ -16,9 +23,23 @@
 #include "tools/secrets.h"
 #include "tools/verbs.h"
 
+// What was under way when it failed.
+enum stage {
+	STAGE_VAULT,
+	STAGE_PASSPHRASE,
+	STAGE_KEY,
+	STAGE_ENGINE,
+	STAGE_MOUNT,
+	STAGE_READY,
+	STAGE_CLOSE
+};
+static const char *const stage_names[] = {"vault", "passphrase", "key",  "engine",
+					  "mount", "ready",      "close"};
+
 struct request {
 	struct secrets_source source;
 	struct mountopts opts;
+	char *options; // all -o lists and what other options mean, for the worker
 	int nonempty;
 	int foreground;
 	int no_anchor;
@@ -26,6 +47,10 @@ struct request {
 	char dir[PATH_MAX];      // absolute
 	char mountpoint[PATH_MAX];
 	struct progress *progress;
+	int passphrase_fd; // where the worker reads the passphrase; -1: written
+	int failed;        // to get it: reported already
+	enum stage stage;
+	struct control_client *client;
 };
 
 enum { KEY_RO = 1, KEY_NO_ANCHOR };
@@ -57,6 +82,16 @@ static int take_nonempty(char *list)
 	return found;
 }
 
+static void add_options(struct argp_state *state, struct request *r, const char *list)
+{
+	char *all = NULL;
+
+	if (asprintf(&all, "%s%s%s", r->options ? r->options : "", r->options ? "," : "", list) < 0)
+		argp_failure(state, EXIT_WARD_NOMEM, 0, "out of memory");
+	free(r->options);
+	r->options = all;
+}
+
 static void parse_options(struct argp_state *state, struct request *r, const char *text)
 {
 	char *list = strdup(text);
@@ -68,6 +103,7 @@ static void parse_options(struct argp_state *state, struct request *r, const cha
 		argp_failure(state, EXIT_WARD_USAGE, 0,
 			     "-o: unknown or malformed option '%s'; see 'wardfs mount --help'",
 			     r->opts.unknown);
+	add_options(state, r, list);
 	free(list);
 }
 
@@ -87,6 +123,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_RO:
 		r->opts.readonly = 1;
+		add_options(state, r, "ro");
 		return 0;
 	case KEY_NO_ANCHOR:
 		r->no_anchor = 1;
@@ -194,89 +231,208 @@ static int check_paths(struct request *r)
 	return err ? report_mountpoint(err, mnt) : 0;
 }
 
-// ---- the worker's hooks ----
+// ---- what the worker says ----
 
-static int on_passphrase(void *arg, struct secret *ret)
+// Asks, and writes to the worker alone.
+static void give_passphrase(struct request *r)
 {
-	struct request *r = arg;
+	SECRET_STRUCT_AUTO struct secret passphrase = {0};
+	size_t done = 0;
+	int err = secrets_get_at(&r->source, r->dir, &passphrase);
 
-	return secrets_get_at(&r->source, r->dir, ret);
+	while (!err && done < passphrase.len) {
+		ssize_t n = write(r->passphrase_fd, passphrase.bytes + done, passphrase.len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break; // the worker has ended, and says why
+		done += (size_t)n;
+	}
+	close(r->passphrase_fd);
+	r->passphrase_fd = -1;
+	r->failed = err;
+	// Not an end of our own: the answer comes when the worker is gone.
+	if (err)
+		control_let_go(r->client);
 }
 
-static void on_stage(void *arg, enum worker_stage stage)
-{
-	struct request *r = arg;
+// ---- the foreground ----
 
+static void *let_go_on_signal(void *arg)
+{
+	struct control_client *c = arg;
+	sigset_t ends;
+	int sig;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGHUP);
+	// The mount ends, and says how: the call returns.
+	if (sigwait(&ends, &sig) == 0)
+		control_let_go(c);
+	return NULL;
+}
+
+// Until here a signal just ends this process, and with it the call and the mount.
+static void catch_signals(struct request *r)
+{
+	pthread_t thread;
+	sigset_t ends;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &ends, NULL);
+	if (pthread_create(&thread, NULL, let_go_on_signal, r->client))
+		pthread_sigmask(SIG_UNBLOCK, &ends, NULL);
+	else
+		pthread_detach(thread);
+}
+
+static void enter_stage(struct request *r, const char *name)
+{
+	for (size_t i = 0; i < sizeof(stage_names) / sizeof(stage_names[0]); i++) {
+		if (!strcmp(name, stage_names[i]))
+			r->stage = (enum stage)i;
+	}
 	progress_stop(r->progress);
 	r->progress = NULL;
-	if (stage == WORKER_KEY)
+	if (r->stage == STAGE_KEY)
 		r->progress = progress_start("Deriving the key");
-	else if (stage == WORKER_ENGINE)
+	else if (r->stage == STAGE_ENGINE)
 		r->progress = progress_start("Opening the vault");
+	else if (r->stage == STAGE_READY && r->foreground)
+		catch_signals(r);
+	else if (r->stage == STAGE_PASSPHRASE && r->passphrase_fd >= 0)
+		give_passphrase(r);
 }
 
-static void on_warn(void *arg, const char *line)
+static int on_reply(void *arg, json_t *reply)
 {
 	struct request *r = arg;
+	const char *stage = json_string_value(json_object_get(reply, "stage"));
+	const char *warning = json_string_value(json_object_get(reply, "warning"));
+	const char *log = json_string_value(json_object_get(reply, "log"));
 
-	report_warn(r->operands[0], "%s", line);
+	const char *note = json_string_value(json_object_get(reply, "note"));
+
+	if (note)
+		(void)report_fail(0, r->operands[0], "%s", note);
+	if (warning || log)
+		report_warn(r->operands[0], "%s", warning ? warning : log);
+	if (stage)
+		enter_stage(r, stage);
+	return 0;
 }
 
-static void on_tell(void *arg, const char *line)
-{
-	struct request *r = arg;
-
-	(void)report_fail(0, r->operands[0], "%s", line);
-}
-
-static int report_mount(int err, const struct worker_error *e, const char *mnt)
+static int report_mount(int err, const char *detail, const char *mnt)
 {
 	if (err == WERR_NODEVICE)
 		return report_fail(err, "/dev/fuse",
 				   "FUSE is not available here; as root: "
 				   "modprobe fuse");
-	if (e->detail[0])
-		return report_fail(err, mnt, "cannot be mounted: %s", e->detail);
+	if (detail[0])
+		return report_fail(err, mnt, "cannot be mounted: %s", detail);
 	return report_fail(err, mnt, "cannot be mounted: %s", werr_text(err));
 }
 
-static int report_error(int err, const struct worker_error *e, const struct request *r)
+static int report_error(int err, const char *detail, const struct request *r)
 {
-	if (e->reported)
-		return err;
+	if (r->failed)
+		return r->failed;
 	if (err == WERR_INTERRUPTED)
 		return report_fail(err, r->operands[0], "interrupted; nothing is mounted");
-	if (e->detail[0] && (err == WERR_ROLLBACK || err == WERR_ANCHOR))
-		return refusal_report_text(err, r->operands[0], e->detail);
-	switch (e->stage) {
-	case WORKER_MOUNT:
-		return report_mount(err, e, r->operands[1]);
-	case WORKER_CLOSE:
+	if (detail[0] && (err == WERR_ROLLBACK || err == WERR_ANCHOR))
+		return refusal_report_text(err, r->operands[0], detail);
+	switch (r->stage) {
+	case STAGE_MOUNT:
+		return report_mount(err, detail, r->operands[1]);
+	case STAGE_CLOSE:
 		return report_fail(err, r->operands[0],
 				   "could not be closed cleanly: %s; the next mount recovers it "
 				   "from its journal",
 				   werr_text(err));
-	case WORKER_ENGINE:
+	case STAGE_ENGINE:
 		if (err == WERR_AUTH)
 			return report_fail(
 				err, r->operands[0],
 				"files of the vault were changed outside wardfs; restore "
 				"them from a backup");
 		return report_vault(err, r->operands[0]);
-	case WORKER_VAULT:
-	case WORKER_KEY:
-	case WORKER_READY:
+	case STAGE_VAULT:
+	case STAGE_PASSPHRASE:
+	case STAGE_KEY:
+	case STAGE_READY:
 		break;
 	}
-	if (e->detail[0])
-		return report_fail(err, r->operands[0], "%s", e->detail);
+	if (detail[0])
+		return report_fail(err, r->operands[0], "%s", detail);
 	return report_vault(err, r->operands[0]);
+}
+
+// ---- the broker ----
+
+// A running wardfsd of this user, or nobody. One that sees other mounts than we do is refused by
+// its own check, later.
+static int connect_daemon(struct control_client **ret)
+{
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+	int err = rundir_own(dir);
+
+	if (err)
+		return err;
+	snprintf(path, sizeof(path), "%s/" BROKER_SOCKET, dir);
+	return control_connect_path(path, geteuid(), ret);
+}
+
+static int connect_private(struct control_client **ret)
+{
+	int fd;
+	int err = broker_start_private(&fd);
+
+	return err ? err : control_connect_fd(fd, ret);
+}
+
+static json_t *mount_params(const struct request *r)
+{
+	json_t *options = json_string(r->options ? r->options : "");
+	struct stat st = {0};
+
+	if (!options || stat("/proc/self/ns/mnt", &st)) {
+		json_decref(options);
+		return NULL;
+	}
+	return json_pack("{so so so sb sb sI}", "vault", varlink_path(r->dir), "mountpoint",
+			 varlink_path(r->mountpoint), "options", options, "hold", r->foreground,
+			 "no_anchor", r->no_anchor, "namespace", (json_int_t)st.st_ino);
+}
+
+static int call_mount(struct control_client *c, struct request *r)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC))
+		return WERR_MFILE;
+	r->passphrase_fd = ends[1];
+	r->client = c;
+	const struct control_how how = {.more = 1, .fd = ends[0], .progress = on_reply, .arg = r};
+	json_t *params = mount_params(r);
+	int err = params ? control_call(c, "Mount", params, &how, NULL) : WERR_INVALID;
+	close(ends[0]);
+	if (r->passphrase_fd >= 0)
+		close(r->passphrase_fd);
+	progress_stop(r->progress);
+	r->progress = NULL;
+	return err;
 }
 
 int verb_mount(int argc, char **argv)
 {
-	struct request r = {.source = SECRETS_SOURCE_INIT};
-	struct worker_error e;
+	struct request r = {.source = SECRETS_SOURCE_INIT, .passphrase_fd = -1};
+	struct control_client *c = NULL;
 
 	mountopts_init(&r.opts);
 	options_parse(&argp, argc, argv, &r);
@@ -285,25 +441,25 @@ int verb_mount(int argc, char **argv)
 		err = check_device();
 	if (err)
 		return err;
-	// What df and mount(8) show as the source; cut where it does not fit, it means nothing.
-	if (!r.opts.fsname[0])
-		snprintf(r.opts.fsname, sizeof(r.opts.fsname), "%.*s",
-			 (int)sizeof(r.opts.fsname) - 1, r.dir);
-	const struct worker_params params = {
-		.dir = r.dir,
-		.mountpoint = r.mountpoint,
-		.opts = r.opts,
-		.foreground = r.foreground,
-		.no_anchor = r.no_anchor,
-	};
-	const struct worker_hooks hooks = {
-		.passphrase = on_passphrase,
-		.stage = on_stage,
-		.warn = on_warn,
-		.tell = on_tell,
-		.arg = &r,
-	};
-	err = worker_mount(&params, &hooks, &e);
-	progress_stop(r.progress);
-	return err ? report_error(err, &e, &r) : 0;
+	err = connect_daemon(&c);
+	if (!err) {
+		err = call_mount(c, &r);
+		// It sees other mounts than we do.
+		if (err == WERR_NOTSUP) {
+			control_close(c);
+			c = NULL;
+		}
+	}
+	if (!c) {
+		err = connect_private(&c);
+		if (err)
+			return report_fail(err, r.operands[0], "cannot start the worker: %s",
+					   werr_text(err));
+		err = call_mount(c, &r);
+	}
+	if (err)
+		err = report_error(err, control_detail_of(c), &r);
+	control_close(c);
+	free(r.options);
+	return err;
 }

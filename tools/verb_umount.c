@@ -94,7 +94,6 @@ static int unmount_and_wait(struct control_client *c, struct unmounting *u)
 		const json_t *code = json_object_get(reply, "code");
 
 		err = json_is_integer(code) ? (int)json_integer_value(code) : WERR_IO;
-		control_wait_closed(c);
 	}
 	json_decref(reply);
 	progress_stop(u->progress);
@@ -106,6 +105,18 @@ static int unmount_and_wait(struct control_client *c, struct unmounting *u)
 				   "next mount recovers it from its journal",
 				   werr_text(err));
 	return 0;
+}
+
+static int has_failed(struct control_client *c)
+{
+	json_t *state = NULL;
+	const char *name = NULL;
+
+	if (!control_state(c, &state))
+		name = json_string_value(json_object_get(state, "state"));
+	int failed = name && !strcmp(name, "failed");
+	json_decref(state);
+	return failed;
 }
 
 int verb_umount(int argc, char **argv)
@@ -122,8 +133,11 @@ int verb_umount(int argc, char **argv)
 	if (err)
 		return report_fail(err, r.mnt, "nothing is mounted here; see 'wardfs status'");
 	struct unmounting u = {.r = &r, .path = path};
-	if (!control_connect(path, &c))
-		err = unmount_and_wait(c, &u);
+	int failed = 0;
+	if (!control_connect(path, &c)) {
+		failed = has_failed(c);
+		err = failed ? 0 : unmount_and_wait(c, &u);
+	}
 	control_close(c);
 	if (c && (err || u.done))
 		return err;
@@ -134,7 +148,10 @@ int verb_umount(int argc, char **argv)
 	err = mountpoint_unmount(path, r.lazy);
 	if (err)
 		return report_unmount(err, r.mnt);
-	if (!r.lazy)
+	if (failed)
+		report_warn(r.mnt, "unmounted; its worker had died, so the next mount recovers the "
+				   "vault from its journal");
+	else if (!r.lazy)
 		report_warn(r.mnt, "unmounted; its worker was not found, so it may still be "
 				   "writing");
 	return 0;

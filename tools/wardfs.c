@@ -10,6 +10,9 @@
 
 #include "crypto/secret.h"
 #include "crypto/werr.h"
+#include "daemon/broker.h"
+#include "daemon/channel.h"
+#include "daemon/worker.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
 
@@ -107,6 +110,11 @@ int main(int argc, char **argv)
 	if (err)
 		return werr_exit(
 			report_fail(err, NULL, "cannot protect memory: %s", werr_text(err)));
+	// Started by ourselves, with a channel: not for people.
+	if (argc >= 2 && !strcmp(argv[1], WORKER_ARGUMENT))
+		return worker_main(CHANNEL_FD);
+	if (argc == 2 && !strcmp(argv[1], BROKER_ARGUMENT))
+		return broker_main_private(CHANNEL_FD);
 	err = run(argc, argv);
 	if (fflush(stdout) && !err)
 		err = report_fail(WERR_IO, "standard output", "cannot be written");

@@ -112,8 +112,8 @@ static void start(struct world *w, int with_behind)
 
 static void end(struct world *w)
 {
-	control_free(w->server, 0);
-	control_free(w->behind, 0);
+	control_free(w->server);
+	control_free(w->behind);
 }
 
 static struct control_client *connect_to(struct world *w)

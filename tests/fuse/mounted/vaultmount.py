@@ -69,7 +69,7 @@ class Vault:
         self.mount()
 
     def start(self):
-        """Begins to mount in the foreground, so that self.process is the one that holds the keys."""
+        """Begins to mount in the foreground: self.process ends with the mount."""
         self.process = subprocess.Popen([WARDFS, "mount", "-f", "--passfile", self.passfile, self.dir, self.mnt],
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
@@ -90,8 +90,26 @@ class Vault:
         with open(self.log.name, "rb") as f:
             return f.read()[-3000:].decode(errors="replace")
 
+    def workers(self):
+        """The processes that have the keys of this mount."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    words = f.read().split(b"\0")
+            except OSError:
+                continue
+            if b"--worker" in words and os.fsencode(self.mnt) in words:
+                found.append(int(pid))
+        return found
+
     def kill(self):
-        self.process.kill()
+        """No one but the kernel does anything for the vault afterwards."""
+        for pid in self.workers() or [self.process.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         self.process.wait()
         self.detach()
 

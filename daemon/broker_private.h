@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared by broker*.c only: the vaults, their states, their processes.
+#ifndef WARDFS_DAEMON_BROKER_PRIVATE_H
+#define WARDFS_DAEMON_BROKER_PRIVATE_H
+
+#include <limits.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "daemon/broker.h"
+#include "daemon/channel.h"
+#include "daemon/control.h"
+#include "daemon/mountpoint.h"
+#include "fusefs/mountopts.h"
+
+// From the mount to the unmount. broker_state.c has the table.
+enum bstate {
+	BSTATE_ABSENT,         // nothing is mounted; the entry is about to go
+	BSTATE_LOCKED,         // a worker waits for the passphrase of a new mount
+	BSTATE_UNLOCKING,      // it derives the key, or recovers
+	BSTATE_OPEN,           // mounted and served
+	BSTATE_DRAINING,       // being locked
+	BSTATE_LOCKED_MOUNTED, // mounted, served without a key
+	BSTATE_FAILED,         // mounted, but its worker has died
+	BSTATE_STATES,
+};
+
+struct broker;
+struct bvault;
+
+enum worker_role { ROLE_KEYED, ROLE_UNLOCK, ROLE_KEYLESS };
+
+struct bworker {
+	struct bvault *vault;
+	enum worker_role role;
+	pid_t pid;
+	int fd; // the channel
+	pthread_t supervisor;
+	int ready;  // has said READY
+	int giving; // was told GIVE
+	int locked; // has said LOCKED
+	int ended;  // has said ENDED or FAILED
+	int reaped; // the process is gone
+	int code;   // how
+	char detail[256];
+};
+
+// Who waits for news of a vault on a control call: a queue of replies.
+struct attendant {
+	int event; // eventfd
+	json_t *replies;
+	int done, code;
+	char detail[512];
+};
+
+struct bvault {
+	struct bvault *next;
+	struct broker *broker;
+	char *dir, *mountpoint, *options; // never change
+	struct mountopts opts;
+	char device[MOUNTPOINT_DEVICE_BYTES];
+	enum bstate state;
+	time_t since;
+	char reason[96];             // of the state, for people
+	struct bworker *keyed;       // NULL: none
+	struct bworker *keyless;     // NULL: none
+	struct attendant *attendant; // of Mount or Unlock; NULL: none
+	int no_anchor;               // wardfs(1), --no-anchor
+	int hold;                    // the attendant stays for the log
+	int end_code;                // how the last keyed worker ended
+	int64_t lost;                // writes lost at the last lock
+	unsigned users;              // calls that look at it
+};
+
+struct broker {
+	struct broker_params p;
+	struct control_server *server;
+	pthread_mutex_t mounting; // libfuse mounts for one at a time
+	int kick;                 // eventfd: the main thread should look
+
+	pthread_mutex_t lock; // guards all below and every vault and worker
+	pthread_cond_t changed;
+	struct bvault *vaults;
+	unsigned workers; // supervisors that run
+	int stopping;
+	int had_vault;
+};
+
+// ---- broker_state.c; lock held ----
+const char *bvault_state_name(enum bstate state);
+// Moves to a state that the table allows, tells watchers. reason: may be NULL. A move that is not
+// allowed, or a vault that does not look as its state says, is a bug: logged, and the vault fails.
+void bvault_enter(struct bvault *v, enum bstate state, const char *reason);
+// Whether the vault looks as its state says.
+int bvault_consistent(const struct bvault *v);
+json_t *bvault_describe(const struct bvault *v);
+
+// ---- broker_worker.c ----
+// Starts a worker and its supervisor. fd: of the passphrase, -1: none; stays the caller's. lock
+// held.
+int bworker_start(struct bvault *v, enum worker_role role, int fd,
+		  struct bworker **ret) WARN_UNUSED;
+// Says something to a worker, with a descriptor (the caller's) unless it is -1; does not wait.
+// lock held.
+int bworker_tell(struct bworker *w, enum channel_kind kind, int64_t n, const char *text,
+		 int fd) WARN_UNUSED;
+// Kills it; its supervisor sees the end. lock held.
+void bworker_kill(struct bworker *w);
+
+// ---- broker_vault.c ----
+void attendant_init(struct attendant *a);
+void attendant_clear(struct attendant *a);
+// A reply for whoever attends, taken over; dropped when nobody does. lock held.
+void bvault_tell(struct bvault *v, json_t *reply);
+// The call of whoever attends is at its end. lock held.
+void bvault_done(struct bvault *v, int code, const char *detail);
+// A message of a worker. Called by its supervisor, lock not held.
+void bvault_hear(struct bvault *v, struct bworker *w, const struct channel_msg *m);
+// The worker's process is gone and its channel closed. lock held.
+void bvault_bury(struct bvault *v, struct bworker *w);
+// Asks the worker for a clean end; a mount without one is detached. lock held.
+void bvault_stop(struct bvault *v);
+// Ends an entry whose mount is gone. lock held.
+void bvault_notice_unmount(struct bvault *v);
+
+// ---- broker.c ----
+struct bvault *broker_find(struct broker *b, const char *mountpoint); // lock held
+// Frees what is absent and unused. lock held.
+void broker_sweep(struct broker *b);
+void broker_log(const struct bvault *v, int priority, const char *line);
+
+// ---- broker_methods.c, broker_lock.c ----
+extern const struct control_method broker_methods[];
+extern const size_t broker_methods_len;
+int broker_relay(void *arg, struct control_call *c);
+// The vault that the parameter "mount" names, or the only one; its users raised. A failure is
+// reported to the client when it is not the code.
+int broker_take(struct broker *b, struct control_call *c, struct bvault **ret) WARN_UNUSED;
+void broker_release(struct bvault *v);
+// Serves the attendant until it is done: sends its replies. WERR_INTERRUPTED: the client is gone.
+int broker_attend(struct bvault *v, struct attendant *a, struct control_call *c) WARN_UNUSED;
+int broker_lock_method(void *arg, struct control_call *c);
+int broker_unlock_method(void *arg, struct control_call *c);
+
+#endif

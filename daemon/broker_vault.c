@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+// One vault of the broker: what its workers say, and what follows from that.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "daemon/broker_private.h"
+#include "fusefs/fuse_server.h"
+
+static const char *const stage_names[] = {
+	[STAGE_VAULT] = "vault", [STAGE_KEY] = "key",     [STAGE_ENGINE] = "engine",
+	[STAGE_MOUNT] = "mount", [STAGE_READY] = "ready", [STAGE_CLOSE] = "close",
+};
+
+// ---- who waits for news ----
+
+void attendant_init(struct attendant *a)
+{
+	*a = (struct attendant){.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+				.replies = json_array()};
+}
+
+void attendant_clear(struct attendant *a)
+{
+	if (a->event >= 0)
+		close(a->event);
+	json_decref(a->replies);
+}
+
+void bvault_tell(struct bvault *v, json_t *reply)
+{
+	struct attendant *a = v->attendant;
+
+	if (!a) {
+		json_decref(reply);
+		return;
+	}
+	json_array_append_new(a->replies, reply);
+	eventfd_write(a->event, 1);
+}
+
+void bvault_done(struct bvault *v, int code, const char *detail)
+{
+	struct attendant *a = v->attendant;
+
+	v->attendant = NULL;
+	if (!a)
+		return;
+	a->done = 1;
+	a->code = code;
+	snprintf(a->detail, sizeof(a->detail), "%s", detail ? detail : "");
+	eventfd_write(a->event, 1);
+}
+
+static json_t *text_reply(const char *key, const char *text)
+{
+	json_t *j = json_pack("{ss}", key, text);
+
+	// A line may have the bytes of a path.
+	return j ? j : json_pack("{ss}", key, "(not UTF-8)");
+}
+
+// ---- ends ----
+
+static void end_vault(struct bvault *v, int code, const char *detail)
+{
+	v->end_code = code;
+	v->device[0] = 0;
+	bvault_enter(v, BSTATE_ABSENT, detail);
+	bvault_done(v, code, detail);
+}
+
+static void fail_vault(struct bvault *v, const char *reason)
+{
+	if (v->keyed)
+		bworker_kill(v->keyed);
+	if (v->keyless)
+		bworker_kill(v->keyless);
+	v->end_code = WERR_IO;
+	broker_log(v, LOG_ERR, reason);
+	bvault_enter(v, BSTATE_FAILED, reason);
+	bvault_done(v, WERR_IO, reason);
+}
+
+void bvault_notice_unmount(struct bvault *v)
+{
+	if (v->state == BSTATE_FAILED && !v->keyed && !v->keyless)
+		end_vault(v, v->end_code, "unmounted");
+}
+
+void bvault_stop(struct bvault *v)
+{
+	struct bworker *w = v->keyed ? v->keyed : v->keyless;
+
+	if (v->state == BSTATE_UNLOCKING && v->keyed && v->keyless)
+		bworker_kill(v->keyed);
+	if (v->keyless)
+		w = v->keyless;
+	if (w && bworker_tell(w, CHANNEL_STOP, 0, NULL, -1))
+		bworker_kill(w);
+	if (!w && v->state == BSTATE_FAILED && !mountpoint_unmount(v->mountpoint, 1))
+		bvault_notice_unmount(v);
+}
+
+// ---- a worker is gone ----
+
+static void bury_keyless(struct bvault *v, const struct bworker *w)
+{
+	switch (v->state) {
+	case BSTATE_UNLOCKING:
+		if (!w->giving)
+			fail_vault(v, "the locked mount has lost its worker");
+		else if (v->keyed && v->keyed->ready)
+			bvault_enter(v, BSTATE_OPEN, "unlocked");
+		break;
+	case BSTATE_LOCKED_MOUNTED:
+		if (w->ended)
+			end_vault(v, w->code, "unmounted");
+		else
+			fail_vault(v, "the locked mount has lost its worker");
+		break;
+	case BSTATE_DRAINING:
+		// The keyed worker serves on when the hand-over had not happened.
+		if (!v->keyed || v->keyed->locked)
+			fail_vault(v, "locking has lost its worker");
+		break;
+	default:
+		break;
+	}
+}
+
+static void bury_keyed(struct bvault *v, const struct bworker *w)
+{
+	switch (v->state) {
+	case BSTATE_LOCKED:
+	case BSTATE_UNLOCKING:
+		if (w->role == ROLE_KEYED) {
+			if (v->device[0])
+				(void)!mountpoint_unmount(v->mountpoint, 1);
+			end_vault(v, w->code, w->detail);
+		} else if (v->keyless && !v->keyless->giving) {
+			bvault_enter(v, BSTATE_LOCKED_MOUNTED, "not unlocked");
+			bvault_done(v, w->code, w->detail);
+		} else {
+			fail_vault(v, "unlocking has lost its worker");
+		}
+		break;
+	case BSTATE_OPEN:
+		if (w->ended)
+			end_vault(v, w->code, "unmounted");
+		else
+			fail_vault(v, w->detail);
+		break;
+	case BSTATE_DRAINING:
+		if (w->locked && v->keyless && v->keyless->ready)
+			bvault_enter(v, BSTATE_LOCKED_MOUNTED, v->reason);
+		else if (w->ended && !w->locked)
+			end_vault(v, w->code, "unmounted");
+		else if (!w->locked)
+			fail_vault(v, w->detail);
+		break;
+	default:
+		break;
+	}
+}
+
+void bvault_bury(struct bvault *v, struct bworker *w)
+{
+	if (v->keyless == w) {
+		v->keyless = NULL;
+		bury_keyless(v, w);
+	} else if (v->keyed == w) {
+		v->keyed = NULL;
+		bury_keyed(v, w);
+	}
+}
+
+// ---- mounting ----
+
+// "MAJOR:MINOR" -> a device number.
+static uint64_t device_number(const char *text)
+{
+	unsigned major_, minor_;
+
+	return sscanf(text, "%u:%u", &major_, &minor_) == 2 ? makedev(major_, minor_) : 0;
+}
+
+static void refuse(struct bvault *v, struct bworker *w, int code, const char *text)
+{
+	struct channel_msg m = {.kind = CHANNEL_REFUSED, .code = code};
+
+	(void)v;
+	snprintf(m.text, sizeof(m.text), "%s", text);
+	(void)!channel_send(w->fd, &m, -1, 0);
+}
+
+// Mounts, and gives the channel away; nothing of it stays here.
+static void hear_mount(struct bvault *v, struct bworker *w)
+{
+	struct broker *b = v->broker;
+	struct mountpoint mount;
+	char said[256] = "";
+	int fd = -1;
+
+	pthread_mutex_lock(&b->mounting);
+	int err = fuse_mount_open(&v->opts, v->mountpoint, &fd);
+	if (err)
+		snprintf(said, sizeof(said), "%s", fuse_server_error());
+	pthread_mutex_unlock(&b->mounting);
+	if (!err)
+		err = mountpoint_find(v->mountpoint, &mount);
+	pthread_mutex_lock(&b->lock);
+	if (!err) {
+		memcpy(v->device, mount.device, sizeof(v->device));
+		err = bworker_tell(w, CHANNEL_FUSE, 0, v->device, fd);
+	}
+	if (err)
+		refuse(v, w, err, said);
+	pthread_mutex_unlock(&b->lock);
+	if (fd >= 0)
+		close(fd);
+}
+
+// The new keyed worker takes over from the keyless one.
+static void hear_mount_again(struct bvault *v, struct bworker *w)
+{
+	int ends[2];
+
+	pthread_mutex_lock(&v->broker->lock);
+	int err = v->keyless ? 0 : WERR_IO;
+	if (!err && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
+		err = WERR_MFILE;
+	if (err) {
+		refuse(v, w, err, "the locked mount is gone");
+	} else {
+		v->keyless->giving = 1;
+		(void)!bworker_tell(v->keyless, CHANNEL_GIVE, 0, NULL, ends[0]);
+		(void)!bworker_tell(w, CHANNEL_TAKE, 0, v->device, ends[1]);
+		close(ends[0]);
+		close(ends[1]);
+	}
+	pthread_mutex_unlock(&v->broker->lock);
+}
+
+// While the worker still serves: the kernel writes back what it holds.
+static void hear_detach(struct bvault *v, struct bworker *w)
+{
+	struct mountpoint m;
+
+	if (v->device[0] && !mountpoint_find(v->mountpoint, &m) && !strcmp(m.device, v->device)) {
+		int fd = open(v->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd >= 0) {
+			(void)syncfs(fd);
+			close(fd);
+		}
+		(void)!mountpoint_unmount(v->mountpoint, 1);
+	}
+	pthread_mutex_lock(&v->broker->lock);
+	(void)!bworker_tell(w, CHANNEL_DETACHED, 0, NULL, -1);
+	pthread_mutex_unlock(&v->broker->lock);
+}
+
+// ---- what a worker says ----
+
+static void hear_stage(struct bvault *v, const struct channel_msg *m)
+{
+	if (m->stage < STAGE_VAULT || m->stage > STAGE_CLOSE)
+		return;
+	if (m->stage == STAGE_KEY && v->state == BSTATE_LOCKED)
+		bvault_enter(v, BSTATE_UNLOCKING, NULL);
+	bvault_tell(v, json_pack("{ss}", "stage", stage_names[m->stage]));
+}
+
+static void hear_ready(struct bvault *v, struct bworker *w)
+{
+	w->ready = 1;
+	if (w == v->keyless) {
+		if (v->state == BSTATE_DRAINING && !v->keyed)
+			bvault_enter(v, BSTATE_LOCKED_MOUNTED, v->reason);
+		return;
+	}
+	fuse_mount_lift(device_number(v->device));
+	if (!v->keyless)
+		bvault_enter(v, BSTATE_OPEN, w->role == ROLE_UNLOCK ? "unlocked" : "mounted");
+	bvault_tell(v, json_pack("{ss}", "stage", stage_names[STAGE_READY]));
+	if (!v->hold)
+		bvault_done(v, 0, NULL);
+}
+
+static void hear_log(struct bvault *v, const struct channel_msg *m)
+{
+	if (v->hold && v->attendant)
+		bvault_tell(v, text_reply("log", m->text));
+	else
+		broker_log(v, (int)m->n, m->text);
+}
+
+static void hear_end(struct bvault *v, struct bworker *w, const struct channel_msg *m)
+{
+	w->ended = 1;
+	w->code = m->code;
+	snprintf(w->detail, sizeof(w->detail), "%.*s", (int)sizeof(w->detail) - 1, m->text);
+	if (m->stage >= STAGE_VAULT && m->stage <= STAGE_CLOSE && m->code)
+		bvault_tell(v, json_pack("{ss}", "stage", stage_names[m->stage]));
+}
+
+static void hear_lock_failed(struct bvault *v, const struct channel_msg *m)
+{
+	if (v->keyless) {
+		bworker_kill(v->keyless);
+		v->keyless = NULL;
+	}
+	if (v->state == BSTATE_DRAINING)
+		bvault_enter(v, BSTATE_OPEN, m->text[0] ? m->text : "locking failed");
+}
+
+// With the lock.
+static void hear(struct bvault *v, struct bworker *w, const struct channel_msg *m)
+{
+	switch (m->kind) {
+	case CHANNEL_STAGE:
+		hear_stage(v, m);
+		break;
+	case CHANNEL_WARN:
+		bvault_tell(v, text_reply("warning", m->text));
+		break;
+	case CHANNEL_TELL:
+		bvault_tell(v, text_reply("note", m->text));
+		break;
+	case CHANNEL_LOG:
+		hear_log(v, m);
+		break;
+	case CHANNEL_EVENT:
+		control_event(v->broker->server,
+			      json_pack("{ss so}", "event", m->text, "mount", bvault_describe(v)));
+		break;
+	case CHANNEL_ASK:
+		bvault_tell(v, json_pack("{ss}", "stage", "passphrase"));
+		break;
+	case CHANNEL_READY:
+		hear_ready(v, w);
+		break;
+	case CHANNEL_FAILED:
+	case CHANNEL_ENDED:
+		hear_end(v, w, m);
+		break;
+	case CHANNEL_LOCKED:
+		w->locked = 1;
+		v->lost = m->n;
+		break;
+	case CHANNEL_LOCK_FAILED:
+		hear_lock_failed(v, m);
+		break;
+	default:
+		break;
+	}
+}
+
+void bvault_hear(struct bvault *v, struct bworker *w, const struct channel_msg *m)
+{
+	if (m->kind == CHANNEL_MOUNT && w->role == ROLE_KEYED) {
+		hear_mount(v, w);
+	} else if (m->kind == CHANNEL_MOUNT) {
+		hear_mount_again(v, w);
+	} else if (m->kind == CHANNEL_DETACH) {
+		hear_detach(v, w);
+	} else {
+		pthread_mutex_lock(&v->broker->lock);
+		hear(v, w, m);
+		pthread_mutex_unlock(&v->broker->lock);
+	}
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared by the files of the worker only: its state, and its side of the channel.
+#ifndef WARDFS_DAEMON_WORKER_PRIVATE_H
+#define WARDFS_DAEMON_WORKER_PRIVATE_H
+
+#include <limits.h>
+#include <pthread.h>
+
+#include "crypto/secret.h"
+#include "daemon/channel.h"
+#include "daemon/mountpoint.h"
+#include "daemon/worker.h"
+#include "daemon/worker_control.h"
+#include "fusefs/fs.h"
+#include "fusefs/fuse_server.h"
+#include "fusefs/mountopts.h"
+#include "fusefs/vault.h"
+
+enum worker_mode {
+	WORKER_KEYED,   // mounts
+	WORKER_UNLOCK,  // continues a mount that a keyless worker serves
+	WORKER_KEYLESS, // serves a mount without a key
+};
+
+enum worker_phase {
+	PHASE_KEY,    // nothing was written: an end is immediate
+	PHASE_ENGINE, // an end is remembered
+	PHASE_SERVING,
+	PHASE_ENDED,
+};
+
+struct worker {
+	int channel;
+	enum worker_mode mode;
+	char dir[PATH_MAX]; // absolute
+	char mountpoint[PATH_MAX];
+	struct mountopts opts;
+	int passphrase_fd; // -1: none
+
+	int no_anchor; // do not ask whether this machine has seen a newer state
+
+	struct anchor *anchor;    // NULL: not asked for
+	char state_dir[PATH_MAX]; // the anchor's folder; empty: none
+	struct vault *vault;
+	struct fs *fs;
+	struct fuse_server *server;
+	struct worker_control *control;
+	char device[MOUNTPOINT_DEVICE_BYTES]; // of the mount
+
+	pthread_t watcher;
+	int signals; // signalfd
+	int wake;    // eventfd: ends the watcher
+
+	pthread_mutex_t lock; // guards what follows
+	pthread_cond_t changed;
+	enum worker_phase phase;
+	int stopped; // an end was asked for
+	int ready;
+	int broker_gone;
+	int answered; // what MOUNT or DETACH asked for has come
+	struct channel_msg answer;
+	int answer_fd;
+
+	enum channel_stage stage; // main thread only: what is under way
+	char detail[256];         // more about a failure
+};
+
+// worker_link.c: the channel.
+int worker_link_start(struct worker *w, const struct channel_msg *start, int fd) WARN_UNUSED;
+void worker_say(struct worker *w, enum channel_kind kind, int code, int64_t n, const char *text);
+void worker_stage(struct worker *w, enum channel_stage stage);
+// Sends what asks the broker for something, and waits for the answer: its kind, w->answer and
+// *ret_fd (the caller's). WERR_INTERRUPTED: the broker is gone.
+int worker_ask(struct worker *w, enum channel_kind kind, int *ret_fd) WARN_UNUSED;
+// The passphrase that came with the start.
+int worker_passphrase(struct worker *w, struct secret *ret) WARN_UNUSED;
+// The thread that takes what the broker says, and signals.
+int worker_watch_start(struct worker *w) WARN_UNUSED;
+void worker_watch_end(struct worker *w);
+int worker_is_ready(struct worker *w);
+
+// worker.c
+void worker_stop(struct worker *w);
+
+#endif
