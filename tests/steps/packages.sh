@@ -10,7 +10,7 @@ packages=(
 	# sanitizers come with gcc; clang is for the fuzz targets, the rest for the static checks
 	clang libclang-rt-14-dev clang-format clang-tidy cppcheck mandoc shellcheck
 	# the mount tests
-	python3 python3-cryptography python3-argon2 attr acl fio sqlite3 git rsync tar xfsprogs e2fsprogs stress-ng
+	python3 python3-cryptography python3-argon2 attr acl fio sqlite3 git rsync tar xfsprogs e2fsprogs btrfs-progs stress-ng
 	bc make file procps util-linux kmod
 )
 # An accelerator that exists on x86 only.

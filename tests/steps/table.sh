@@ -40,6 +40,7 @@ step hostile 500 full tests/hostile/run
 step mount-tree 600 full tests/fuse/mounted/tree.sh
 step mount-posix 300 full tests/fuse/mounted/posix.py
 step mount-kill 600 full tests/fuse/mounted/kill.py
+step mount-powercut 900 full tests/fuse/mounted/powercut.py
 step mount-load 600 full tests/fuse/mounted/load.sh
 step mount-stress 600 full tests/fuse/mounted/stress.sh
 step mount-hosts 400 full tests/fuse/mounted/hosts.sh

@@ -4,9 +4,9 @@
 keeps every write and flush. The vault is worked on, closed, mounted again, its process killed, mounted again. Then the disk is
 made as a power cut at a random moment would have left it: everything up to the last flush, and any part of what came later, in
 units of 4 KiB. The host's filesystem is mounted (it replays its own journal), then the vault, and its content is compared
-with what was fsynced.
+with what was fsynced. What this machine remembers of the vault (the anchor) is that of the moment, too.
 
-powercut.py [CUTS [SEED]]      (WARDFS_POWER_CUTS, or 32, in all; the random seed is printed)"""
+powercut.py [CUTS [SEED]]      (WARDFS_POWER_CUTS, or 30, in all; the random seed is printed)"""
 import atexit
 import bisect
 import os
@@ -38,7 +38,7 @@ HOSTS = (
 
 
 def run(*command, **kw):
-    return subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=180, **kw)
+    return subprocess.run([str(word) for word in command], check=True, stdin=subprocess.DEVNULL, timeout=180, **kw)
 
 
 class Stack:
@@ -140,6 +140,9 @@ class Host:
             os.makedirs(d, exist_ok=True)
         self.vault = os.path.join(self.dir, "vault")
         self.passfile, self.messages = os.path.join(work, "pass"), os.path.join(work, "messages")
+        # Where this machine remembers the vault: as of the cut, too, so that no crash looks like an older copy.
+        self.state = os.path.join(work, "state")
+        self.env = dict(os.environ, XDG_STATE_HOME=self.state)
         self.process = None
 
     def attach(self, path):
@@ -154,7 +157,7 @@ class Host:
     def mount_vault(self):
         with open(self.messages, "wb") as f:
             self.process = subprocess.Popen([WARDFS, "mount", "-f", "--passfile", self.passfile, self.vault, self.mnt],
-                                            stdin=subprocess.DEVNULL, stderr=f)
+                                            stdin=subprocess.DEVNULL, stderr=f, env=self.env)
         self.stack.add(self.kill_vault)
         until = time.monotonic() + 120
         while os.stat(self.mnt).st_dev == os.stat(self.work).st_dev:
@@ -170,7 +173,7 @@ class Host:
             subprocess.run(["umount", "-l", self.mnt], capture_output=True, check=False, timeout=60)
 
     def close_vault(self):
-        run(WARDFS, "umount", self.mnt)
+        run(WARDFS, "umount", self.mnt, env=self.env)
         if self.process.wait(120):
             raise Difference(f"unmounting ended with {self.process.returncode}")
         self.process = None
@@ -197,9 +200,9 @@ class Host:
         run(f"mkfs.{self.fs}", *self.mkfs, device, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.mount_host(device)
         run(WARDFS, "init", "--passfile", self.passfile, "--kdf-memory", "8", "--kdf-passes", "1", self.vault,
-            stdout=subprocess.DEVNULL)
+            stdout=subprocess.DEVNULL, env=self.env)
         self.mount_vault()
-        writer = Writer(os.path.join(self.mnt), self.log, rng)
+        writer = Writer(self.mnt, self.log, os.path.join(self.state, "wardfs"), rng)
         writer.begin()
         first = os.stat(self.log).st_size
         for part, end in ((0.35, self.close_vault), (0.45, self.kill_vault), (0.2, self.close_vault)):
@@ -215,6 +218,8 @@ class Host:
         keep = len(self.stack.undo)
         try:
             self.mount_host(self.attach(path))
+            shutil.rmtree(self.state, ignore_errors=True)
+            writer.restore_anchor(mark)
             self.mount_vault()
             writer.verify(self.mnt, mark)
             with open(os.path.join(self.mnt, "afterwards"), "wb") as f:
@@ -268,7 +273,7 @@ def main():
     if subprocess.run(["losetup", "-f"], capture_output=True, check=False).returncode:
         print("skip powercut # no loop devices")
         return 0
-    cuts = int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ.get("WARDFS_POWER_CUTS", 32))
+    cuts = int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ.get("WARDFS_POWER_CUTS", 30))
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().getrandbits(32)
     print(f"{cuts} cuts, seed {seed}")
     bad = 0

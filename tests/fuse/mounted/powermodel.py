@@ -27,8 +27,11 @@ class Writer:
     """Works in one folder. After each fsync it notes how much the disk had been told by then (mark): all that was told is
     what a cut behind that mark must keep."""
 
-    def __init__(self, top, log, rng):
+    def __init__(self, top, log, anchors, rng):
         self.top = top
+        self.anchors = anchors  # folder
+        self.anchor_states = []  # (mark, {name: bytes})
+        self.anchor_stamp = None
         self.log = log
         self.rng = rng
         self.lines = 0
@@ -128,6 +131,30 @@ class Writer:
                    [lambda: self.replace("config", True), lambda: self.replace("lazy", False)])
         while not until():
             self.rng.choice(choices)()
+            self.note_anchor()
+
+    def note_anchor(self):
+        """The anchor as it was before the disk was told more than the mark."""
+        try:
+            files = [e for e in os.scandir(self.anchors) if e.is_file()]
+            stamp = [(e.name, e.stat().st_mtime_ns, e.inode()) for e in files]
+            if stamp == self.anchor_stamp:
+                return
+            state = {}
+            for e in files:
+                with open(e.path, "rb") as f:
+                    state[e.name] = f.read()
+        except FileNotFoundError:
+            return  # replaced at this moment
+        self.anchor_stamp = stamp
+        self.anchor_states.append((self.mark(), state))
+
+    def restore_anchor(self, cut):
+        os.makedirs(self.anchors, mode=0o700)
+        for name, data in self.latest(self.anchor_states, cut, {}).items():
+            with open(os.path.join(self.anchors, name), "wb") as f:
+                os.fchmod(f.fileno(), 0o600)
+                f.write(data)
 
     # What must be there when all that the disk was told up to `cut` has its effect.
 
