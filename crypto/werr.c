@@ -61,6 +61,7 @@ static const struct row rows[] = {
 			      EXIT_WARD_NOHARDWARE},
 	[-WERR_LOCKOUT] = {"the hardware refuses to be asked for a while: too many wrong PINs",
 			   EBUSY, EXIT_WARD_LOCKOUT},
+	[-WERR_REPAIRED] = {"damaged, and repaired", EIO, EXIT_WARD_REPAIRED},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 

@@ -50,6 +50,7 @@ enum werr {
 	WERR_ANCHOR = -40,     // this machine's record of the vault is damaged or foreign
 	WERR_NOHARDWARE = -41, // the chip or token of a keyslot is not here
 	WERR_LOCKOUT = -42,    // it refuses to be asked for a while: too many wrong PINs
+	WERR_REPAIRED = -43,   // it was damaged and is whole again
 };
 
 // The stable one-line text of a code ("wrong passphrase", …); never NULL.
@@ -87,6 +88,7 @@ enum werr_exit {
 	EXIT_WARD_ANCHOR = 20,
 	EXIT_WARD_NOHARDWARE = 21,
 	EXIT_WARD_LOCKOUT = 22,
+	EXIT_WARD_REPAIRED = 23,
 };
 int werr_exit(int code);
 

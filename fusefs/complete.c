@@ -156,6 +156,7 @@ static void complete_part(struct fs *fs, const struct checkpoint *c, struct part
 			p->trimmed = NULL;
 			o->trim = 0;
 		}
+		o->reborn = false;
 		// Renewed since: the header that is in its place does not have the newest key.
 		o->keys_logged |= p->newest == object_keys_newest(o->keys);
 		if (o->unsettled <= c->mark.sequence) {

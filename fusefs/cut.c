@@ -253,7 +253,7 @@ static int seal_object(struct fs *fs, struct checkpoint *c, struct part *p, stru
 	}
 	const struct object_keys *keys = p->trimmed ? p->trimmed : o->keys;
 	if (err == 0) {
-		err = seal_header(c, n, h, fresh, keys);
+		err = seal_header(c, n, h, fresh && !o->reborn, keys);
 	}
 	if (err == 0) {
 		p->sealed = true;

@@ -236,11 +236,18 @@ static int check_unborn(struct fs *fs)
 }
 
 // What was read around is put right before anything is stored.
-static int repair(struct fs *fs)
+static int repair_before(struct fs *fs)
 {
 	const struct salvage *s = fs->params.salvage;
 
-	return s && s->repair ? s->repair(fs, s->arg) : 0;
+	return s && s->early ? s->early(fs, s->arg) : 0;
+}
+
+static int repair_after(struct fs *fs)
+{
+	const struct salvage *s = fs->params.salvage;
+
+	return s && s->repair && !fs->params.readonly ? s->repair(fs, s->arg) : 0;
 }
 
 // The last mount ended cleanly: the journal has nothing to say, and a missing one is made again.
@@ -269,7 +276,7 @@ static int open_clean(struct fs *fs)
 	}
 	// A clean end wrote exactly this generation, and the next mount made the header dirty
 	// before it wrote anything.
-	bool lost = fs->params.salvage && fs->root->base == 0;
+	bool lost = !empty && fs->params.salvage && fs->root->base == 0;
 	if (err == 0 && !empty && !lost && fs->root->base != v->h->root_generation) {
 		err = fs_refuse(fs, FS_ROOT, WERR_ROLLBACK,
 				"newer than the clean vault header: the header was rolled back");
@@ -279,7 +286,8 @@ static int open_clean(struct fs *fs)
 	}
 	// Journal first, header second: as long as the header says clean the journal means nothing,
 	// and no object is written before the raised mount number is durable.
-	err = journal_start(fs->j, fs->mount, 0, fs->root->base);
+	// A root that was read around is still the one that has to be there.
+	err = journal_start(fs->j, fs->mount, 0, lost ? v->h->root_generation : fs->root->base);
 	if (err == 0) {
 		err = log_mount(fs);
 	}
@@ -290,7 +298,7 @@ static int open_clean(struct fs *fs)
 		node_dirty(fs, fs->root, DIRTY_CONTENT); // its old keys are no proof any more
 	}
 	if (err == 0) {
-		err = repair(fs);
+		err = repair_before(fs);
 	}
 	return err == 0 && empty ? checkpoint_run(fs) : err;
 }
@@ -336,7 +344,7 @@ static int open_dirty(struct fs *fs)
 	}
 	err = image_map_place(fs);
 	if (err == 0) {
-		err = repair(fs);
+		err = repair_before(fs);
 	}
 	if (err == 0) {
 		err = checkpoint_run(fs);
@@ -416,6 +424,9 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	}
 	if (err == 0 && dirty && !fs->params.readonly && !fs->params.taking_over) {
 		err = handover_sweep(fs);
+	}
+	if (err == 0) {
+		err = repair_after(fs);
 	}
 	if (err == 0) {
 		err = start_work(fs);

@@ -66,7 +66,13 @@ int image_map_place(struct fs *fs)
 				continue;
 			}
 			err = hostcache_get(fs->hc, i->number, HOST_RDWR, &f);
-			if (err == WERR_NOTFOUND || err == WERR_DAMAGED) {
+			if (err == WERR_NOTFOUND) {
+				// A repair was cut short between moving an object aside and making
+				// it anew.
+				atomic_store(&fs->folder_new[host_folder(i->number)], 1);
+				err = hostcache_get(fs->hc, i->number, HOST_RDWR | HOST_CREATE, &f);
+			}
+			if (err == WERR_DAMAGED) {
 				err = 0; // refused when something needs it
 				continue;
 			}

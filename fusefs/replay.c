@@ -718,7 +718,8 @@ static int base_state(struct replay *rp)
 	}
 	node_set_generation(fs->root, rp->root_generation);
 	int err = engine_load_root(fs);
-	if (err == 0 && fs->root->base != rp->root_generation) {
+	bool lost = fs->params.salvage && fs->root->base == 0;
+	if (err == 0 && !lost && fs->root->base != rp->root_generation) {
 		err = fs_refuse(fs, FS_ROOT, WERR_ROLLBACK,
 				"the root is not of the journal's last checkpoint");
 	}

@@ -60,7 +60,13 @@ int salvage_lost(struct fs *fs, struct node *n)
 	n->bound_epoch = n->epoch = 0;
 	n->attr.flags = 0;
 	int err = salvage_note(fs->params.salvage, n->number);
-	return err ? err : object_load(fs, n);
+	if (err == 0) {
+		err = object_load(fs, n);
+	}
+	if (err == 0) {
+		n->obj->reborn = true;
+	}
+	return err;
 }
 
 // The seals that the damaged node would have held are gone: its pages are holes from now on.

@@ -8,8 +8,9 @@
 #include "fusefs/engine.h"
 
 struct salvage {
-	// Called by fs_open of a writable vault when the state is complete in memory, before its
-	// first checkpoint. NULL: nothing to do.
+	// Called by fs_open of a writable vault: `early` when the state is complete in memory,
+	// before the first checkpoint; `repair` when the vault could be used. NULL: nothing to do.
+	int (*early)(struct fs *fs, void *arg);
 	int (*repair)(struct fs *fs, void *arg);
 	void *arg;
 	uint64_t *dirs; // numbers of the directories that were read around; free()

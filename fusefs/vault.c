@@ -439,6 +439,11 @@ fail:
 	return err;
 }
 
+void vault_set_readonly(struct vault *v, int readonly)
+{
+	v->readonly = readonly;
+}
+
 void vault_close(struct vault *v)
 {
 	if (!v)

@@ -79,6 +79,8 @@ int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
 // too).
 int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 	       struct vault **ret) WARN_UNUSED;
+// Of a vault that was opened writable: nothing is written as long as it is read-only.
+void vault_set_readonly(struct vault *v, int readonly);
 void vault_close(struct vault *v); // wipes keys, releases the lock
 
 // Takes a vault that is older than this machine's anchor (opened with an anchor that accepts) for

@@ -9,6 +9,7 @@
 #include "fusefs/salvage.h"
 #include "fusefs/vault.h"
 #include "tools/check_print.h"
+#include "tools/check_repair.h"
 #include "tools/options.h"
 #include "tools/secrets.h"
 #include "tools/progress.h"
@@ -18,11 +19,15 @@
 struct request {
 	struct secrets_source source;
 	const char *dir;
-	int names;
+	const char *report;
+	int repair;
+	int yes;
 	struct check_print print;
 };
 
-enum { KEY_JSON = 1, KEY_PROGRESS, KEY_NAMES };
+#define ROUNDS_MAX 8 // each brings a level of directories into reach that were lost
+
+enum { KEY_JSON = 1, KEY_PROGRESS, KEY_NAMES, KEY_REPAIR, KEY_YES, KEY_REPORT };
 
 static _Atomic int stopped;
 
@@ -40,6 +45,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_NAMES:
 		r->print.names = 1;
 		return 0;
+	case KEY_REPAIR:
+		r->repair = 1;
+		return 0;
+	case KEY_YES:
+		r->yes = 1;
+		return 0;
+	case KEY_REPORT:
+		r->report = arg;
+		return 0;
 	case KEY_PROGRESS:
 		if (strcmp(arg, "json") != 0) {
 			argp_failure(state, EXIT_WARD_USAGE, 0,
@@ -54,6 +68,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option table[] = {
+	{"repair", KEY_REPAIR, NULL, 0, "put right what can be, and list what is lost", 0},
+	{"yes", KEY_YES, NULL, 0, "with --repair: give up what cannot be read, without asking", 0},
+	{"report", KEY_REPORT, "FILE", 0, "with --repair: a copy of the report, in plaintext", 0},
 	{"json", KEY_JSON, NULL, 0, "print one JSON object", 0},
 	{"names", KEY_NAMES, NULL, 0, "show names of files, also where nobody watches", 0},
 	{"progress", KEY_PROGRESS, "json", 0, "say how far it is, in lines on standard error", 0},
@@ -68,7 +85,7 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "DIR",
 	.doc = "Verifies every page of the vault DIR, which must not be mounted, and lists what is "
-	       "wrong.",
+	       "wrong; --repair puts it right.",
 	.children = children,
 };
 
@@ -98,7 +115,7 @@ static int open_vault(const struct request *r, struct vault **ret)
 	if (err) {
 		return report_vault(err, r->dir);
 	}
-	err = host->ops->lock(host, 0);
+	err = host->ops->lock(host, r->repair);
 	if (!err) {
 		err = vault_read_sealed(host, &sealed);
 	}
@@ -113,9 +130,13 @@ static int open_vault(const struct request *r, struct vault **ret)
 		return err;
 	}
 	struct progress *p = progress_start("Deriving the key");
-	err = vault_open(host, &pass, 1, ret); // closes host on failure
+	err = vault_open(host, &pass, !r->repair, ret); // closes host on failure
 	progress_stop(p);
-	return err ? report_vault(err, r->dir) : 0;
+	if (err) {
+		return report_vault(err, r->dir);
+	}
+	vault_set_readonly(*ret, 1);
+	return 0;
 }
 
 // The engine refused the vault as a whole: that is the finding.
@@ -129,7 +150,7 @@ static void refused(struct request *r, int err, struct check_totals *t)
 	t->tampered++;
 }
 
-static int look(struct request *r, struct vault *v, struct check_totals *t)
+static int look(struct request *r, struct vault *v, struct check_plan *plan, struct check_totals *t)
 {
 	struct salvage salvage = {0};
 	const struct fs_params params = {.readonly = 1, .manual = 1, .salvage = &salvage};
@@ -138,6 +159,7 @@ static int look(struct request *r, struct vault *v, struct check_totals *t)
 		.found = check_print_finding,
 		.progress = check_print_progress,
 		.arg = &r->print,
+		.plan = plan,
 	};
 	struct fs *fs;
 	int err = fs_open(v, &params, &fs);
@@ -165,25 +187,103 @@ static int verdict(const struct check_totals *t, const char **ret_word)
 	return t->damages ? WERR_DAMAGED : 0;
 }
 
-static int run(struct request *r, struct vault *v)
+static void say_end(struct request *r, const struct check_totals *t, const char *word, int err,
+		    const struct check_repair *c)
+{
+	if (err) {
+		word = err == WERR_INTERRUPTED ? "interrupted" : "failed";
+	}
+	check_print_end(&r->print, t, word, c ? c->acts : 0,
+			c && c->in_vault ? c->quarantine : NULL);
+}
+
+static int say_error(const struct request *r, int err)
+{
+	if (err == WERR_INTERRUPTED) {
+		return report_fail(err, r->dir, "interrupted; begin again at any time");
+	}
+	return report_vault(err, r->dir);
+}
+
+static int run_check(struct request *r, struct vault *v)
+{
+	struct check_totals t;
+	const char *word;
+	int err = look(r, v, NULL, &t);
+	int result = verdict(&t, &word);
+
+	say_end(r, &t, word, err, NULL);
+	return err ? say_error(r, err) : result;
+}
+
+// Something a round of repair can put right.
+static int is_repairable(const struct check_plan *plan, const struct check_totals *t)
+{
+	return plan->damaged.len || plan->strays_len || plan->journal ||
+	       t->kinds[CHECK_HEADER_COPY] || t->kinds[CHECK_HEADER_BEHIND];
+}
+
+// Looks and mends in turns until nothing is left to be mended, or nothing changes any more.
+// *ret_changed: anything was.
+static int mend(struct request *r, struct vault *v, struct check_repair *c, struct check_totals *t,
+		int *ret_changed)
+{
+	*ret_changed = 0;
+	for (int round = 0;; round++) {
+		struct check_plan plan = {0};
+		uint64_t before = c->acts;
+		int err = look(r, v, &plan, t);
+
+		if (!err && round == 0 && is_repairable(&plan, t)) {
+			err = check_repair_ask(r->dir, t, r->yes);
+			if (err) {
+				check_plan_clear(&plan);
+				return err;
+			}
+		}
+		int more = !err && round < ROUNDS_MAX && is_repairable(&plan, t);
+		if (more && !atomic_load(&stopped)) {
+			err = check_repair_round(c, v, &plan);
+			*ret_changed |= !err;
+		}
+		// Header copy and journal are done in the first round.
+		more = more && (round == 0 || c->acts > before);
+		check_plan_clear(&plan);
+		if (err || !more) {
+			return err;
+		}
+	}
+}
+
+static int run_repair(struct request *r, struct vault *v)
 {
 	struct check_totals t = {0};
+	struct check_repair c;
 	const char *word;
+	int changed;
 
-	catch_signals();
-	check_print_begin(&r->print, r->dir, 0);
-	int err = look(r, v, &t);
+	check_repair_init(&c, &r->print);
+	int err = mend(r, v, &c, &t, &changed);
 	int result = verdict(&t, &word);
-	check_print_end(&r->print, &t,
-			err == WERR_INTERRUPTED ? "interrupted"
-			: err                   ? "failed"
-						: word,
-			0, NULL);
-	if (err == WERR_INTERRUPTED) {
-		return report_fail(err, r->dir,
-				   "interrupted; nothing was changed, begin again at any time");
+	if (!err && result == 0 && changed) {
+		word = "repaired";
+		result = WERR_REPAIRED;
 	}
-	return err ? report_vault(err, r->dir) : result;
+	int asked = err == WERR_DAMAGED && !changed; // and said so
+	int reported = err ? 0 : check_repair_report(&c, v, r->report);
+	say_end(r, &t, word, asked ? 0 : err, &c);
+	check_repair_clear(&c);
+	if (err) {
+		return asked ? result : say_error(r, err);
+	}
+	return reported ? reported : result;
+}
+
+static int run(struct request *r, struct vault *v)
+{
+	catch_signals();
+	check_print_begin(&r->print, r->dir, r->repair);
+	return r->repair ? run_repair(r, v) : run_check(r, v);
 }
 
 int verb_check(int argc, char **argv)
@@ -192,6 +292,9 @@ int verb_check(int argc, char **argv)
 	struct vault *v;
 
 	options_parse(&argp, argc, argv, &r);
+	if ((r.yes || r.report) && !r.repair) {
+		return report_fail(WERR_USAGE, NULL, "--yes and --report need --repair");
+	}
 	r.print.names |= isatty(STDOUT_FILENO) && !r.print.json;
 	int err = open_vault(&r, &v);
 	if (err) {

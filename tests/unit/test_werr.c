@@ -58,6 +58,7 @@ static const struct expected table[] = {
 	{WERR_ANCHOR, EIO, 20},
 	{WERR_NOHARDWARE, ENXIO, 21},
 	{WERR_LOCKOUT, EBUSY, 22},
+	{WERR_REPAIRED, EIO, 23},
 };
 #define CODES (sizeof(table) / sizeof(table[0]))
 
