@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/statedir.h"
 #include "fusefs/fs.h"
 #include "fusefs/salvage.h"
 #include "fusefs/vault.h"
@@ -13,11 +14,14 @@
 #include "tools/options.h"
 #include "tools/secrets.h"
 #include "tools/progress.h"
+#include "tools/refusal.h"
 #include "tools/report.h"
+#include "tools/secrets.h"
 #include "tools/verbs.h"
 
 struct request {
 	struct secrets_source source;
+	struct anchor *anchor;
 	const char *dir;
 	const char *report;
 	int repair;
@@ -104,36 +108,54 @@ static void catch_signals(void)
 	sigaction(SIGHUP, &act, NULL);
 }
 
-// Before anything is asked: whether it is a vault, and free.
-static int open_vault(const struct request *r, struct vault **ret)
+// Whether it is a vault and free is told before anything is asked.
+static int open_host(struct request *r, struct vault_sealed *ret_sealed, struct host **ret)
 {
-	SECRET_STRUCT_AUTO struct secret pass = {0};
-	struct vault_sealed sealed;
 	struct host *host;
 	int err = host_posix_open(r->dir, 0, &host);
 
 	if (err) {
-		return report_vault(err, r->dir);
+		return err;
 	}
 	err = host->ops->lock(host, r->repair);
 	if (!err) {
-		err = vault_read_sealed(host, &sealed);
+		err = vault_read_sealed(host, ret_sealed);
+	}
+	if (!err) {
+		err = statedir_attach(host, r->repair ? 0 : STATEDIR_READONLY, &r->anchor);
+		if (err) {
+			vault_sealed_clear(ret_sealed);
+		}
 	}
 	if (err) {
 		host->ops->close(host);
+		return err;
+	}
+	*ret = host;
+	return 0;
+}
+
+static int open_vault(struct request *r, struct vault **ret)
+{
+	SECRET_STRUCT_AUTO struct secret offer = {0};
+	struct vault_sealed sealed;
+	struct host *host;
+	int err = open_host(r, &sealed, &host);
+
+	if (err) {
 		return report_vault(err, r->dir);
 	}
-	err = secrets_get(&r->source, r->dir, &sealed, &pass);
+	err = secrets_get(&r->source, r->dir, &sealed, &offer);
 	vault_sealed_clear(&sealed);
 	if (err) {
 		host->ops->close(host);
 		return err;
 	}
 	struct progress *p = progress_start("Deriving the key");
-	err = vault_open(host, &pass, !r->repair, ret); // closes host on failure
+	err = vault_open(host, &offer, !r->repair, ret); // closes host on failure
 	progress_stop(p);
 	if (err) {
-		return report_vault(err, r->dir);
+		return refusal_report(err, r->dir, r->anchor);
 	}
 	vault_set_readonly(*ret, 1);
 	return 0;
@@ -297,10 +319,10 @@ int verb_check(int argc, char **argv)
 	}
 	r.print.names |= isatty(STDOUT_FILENO) && !r.print.json;
 	int err = open_vault(&r, &v);
-	if (err) {
-		return err;
+	if (!err) {
+		err = run(&r, v);
+		vault_close(v);
 	}
-	err = run(&r, v);
-	vault_close(v);
+	anchor_free(r.anchor);
 	return err;
 }
