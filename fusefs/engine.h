@@ -111,7 +111,7 @@ struct object {
 				   // no longer says so
 	bool reborn; // salvage: the header may reach its place only when the checkpoint that has
 		     // it is durable: what leads to the object would else count before its time
-	bool host_written;         // unflushed writes at places since the last datasync
+	bool host_written;  // unflushed writes at places since the last datasync
 	uint64_t unsettled; // sequence of the last record that lets a page be old or new, when
 			    // neither SETTLED nor a checkpoint came after it; else 0
 	uint64_t drop_from,
