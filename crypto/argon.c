@@ -45,6 +45,12 @@ static void blocks_free(uint8_t *memory, size_t bytes)
 }
 
 static argon_runner current;
+static uint64_t memory_kib = UINT64_MAX;
+
+void argon_set_memory(uint64_t kib)
+{
+	memory_kib = kib;
+}
 
 void argon_set_runner(argon_runner runner)
 {
@@ -58,6 +64,10 @@ int argon_derive(const struct argon_params *params, const void *pass, size_t pas
 
 	if (err)
 		return err;
+	// An unauthenticated number: not even tried where it cannot be had, since the kernel would
+	// promise it and then end this or another program.
+	if (params->memory_kib > memory_kib)
+		return WERR_KDFMEM;
 	return (current ? current : argon_derive_here)(params, pass, pass_len, salt, kek);
 }
 

@@ -26,6 +26,10 @@ struct argon_params {
 // 0 or WERR_LIMIT: refuses both weakening and denial of service by memory or time.
 int argon_check(const struct argon_params *params) WARN_UNUSED;
 
+// Memory that this machine can give: what stands in a slot is compared with it before anything is
+// taken. UINT64_MAX, as at the start: not known. Set before the first use.
+void argon_set_memory(uint64_t kib);
+
 // kek = Argon2id(pass, salt). WERR_LIMIT before any work, WERR_KDFMEM when memory cannot be had.
 int argon_derive(const struct argon_params *params, const void *pass, size_t pass_len,
 		 const uint8_t salt[static ARGON_SALT_BYTES],

@@ -34,6 +34,7 @@ static const struct label labels[HKDF_LABELS] = {
 	[HKDF_PSK_WRAP] = {"wardfs 1 psk wrap", 64, 0},
 	[HKDF_JOURNAL_RECORD] = {"wardfs 1 journal record", 32, 4},
 	[HKDF_EPOCH_ANCHOR] = {"wardfs 1 epoch anchor", 32, 0},
+	[HKDF_HEADER_BACKUP] = {"wardfs 1 header backup", 32, 0},
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -21,6 +21,7 @@ enum hkdf_label {
 	HKDF_PSK_WRAP,       // 64
 	HKDF_JOURNAL_RECORD, // 32; context: u32 mount number
 	HKDF_EPOCH_ANCHOR,   // 32; of a master key
+	HKDF_HEADER_BACKUP,  // 32
 	HKDF_LABELS
 };
 const char *hkdf_label(enum hkdf_label label);

@@ -68,6 +68,16 @@ static void add_anchor(json_t *j, const struct fs_status *st)
 	json_object_set_new(j, "last_closed_by", json_string(st->closed_machine));
 }
 
+// Who can open the vault: lets others compare the files with what is in force.
+static void add_keyslots(json_t *j, const struct fs_status *st)
+{
+	char hex[2 * sizeof(st->slots_digest) + 1];
+
+	for (size_t i = 0; i < sizeof(st->slots_digest); i++)
+		snprintf(hex + 2 * i, 3, "%02x", st->slots_digest[i]);
+	json_object_set_new(j, "keyslots", json_string(hex));
+}
+
 static json_t *counters(struct fs *fs)
 {
 	struct fs_status st;
@@ -82,8 +92,10 @@ static json_t *counters(struct fs *fs)
 			      (json_int_t)st.metadata_bytes, "refusals", (json_int_t)st.refusals,
 			      "fsyncs", (json_int_t)st.fsyncs, "commits", (json_int_t)st.commits,
 			      "readonly", st.readonly, "readonly_reason", st.readonly_reason);
-	if (j)
+	if (j) {
 		add_anchor(j, &st);
+		add_keyslots(j, &st);
+	}
 	return j;
 }
 

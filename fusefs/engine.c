@@ -496,4 +496,5 @@ void fs_get_status(struct fs *fs, struct fs_status *ret)
 	};
 	memcpy(ret->readonly_reason, fs->read_only_reason, sizeof ret->readonly_reason);
 	anchoring_status(fs, ret);
+	vault_slots_digest(fs->v, ret->slots_digest);
 }

@@ -205,6 +205,7 @@ struct fs_status {
 	uint64_t closed_s;        // last clean end on this machine; 0: none known
 	uint32_t closed_mount;
 	char closed_machine[64];
+	uint8_t slots_digest[32]; // who can open the vault: slots.h
 };
 void fs_get_status(struct fs *fs, struct fs_status *ret);
 

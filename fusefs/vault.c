@@ -371,13 +371,34 @@ int vault_write_opened(struct host *host, struct vault_header *h, const struct k
 	return err;
 }
 
+static int note_slots(struct vault *v)
+{
+	uint8_t digest[SLOTS_DIGEST_BYTES];
+	int err = slots_digest((const uint8_t(*)[KEYSLOT_BYTES])v->h->slots, digest);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&v->slots_lock);
+	memcpy(v->slots_digest, digest, sizeof digest);
+	pthread_mutex_unlock(&v->slots_lock);
+	return 0;
+}
+
+void vault_slots_digest(struct vault *v, uint8_t out[static SLOTS_DIGEST_BYTES])
+{
+	pthread_mutex_lock(&v->slots_lock);
+	memcpy(out, v->slots_digest, SLOTS_DIGEST_BYTES);
+	pthread_mutex_unlock(&v->slots_lock);
+}
+
 int vault_write(struct vault *v)
 {
 	if (v->readonly)
 		return WERR_READONLY;
 	unsigned done;
 
-	return vault_write_opened(v->host, v->h, v->ring, &v->intact, &done);
+	int err = vault_write_opened(v->host, v->h, v->ring, &v->intact, &done);
+	return err ? err : note_slots(v);
 }
 
 // ---- opening and closing ----
@@ -425,6 +446,10 @@ int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 	v->h = o.h;
 	v->slot = o.slot;
 	v->readonly = readonly;
+	pthread_mutex_init(&v->slots_lock, NULL);
+	err = note_slots(v);
+	if (err)
+		goto fail;
 	secret_free(o.root_key);
 	*ret = v;
 	return 0;

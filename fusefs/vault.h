@@ -5,11 +5,13 @@
 #ifndef WARDFS_FUSEFS_VAULT_H
 #define WARDFS_FUSEFS_VAULT_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #include "crypto/keyring.h"
 #include "crypto/vault_header.h"
 #include "fusefs/host.h"
+#include "fusefs/slots.h"
 
 #define VAULT_FILE "wardfs.vault"
 #define VAULT_FILE_COPY "wardfs.vault.2"
@@ -24,6 +26,9 @@ struct vault {
 	// its copy.
 	unsigned intact;
 	unsigned slot; // that was opened
+	pthread_mutex_t slots_lock;
+	uint8_t slots_digest[SLOTS_DIGEST_BYTES]; // of h as it was last read or written; guarded by
+						  // slots_lock
 };
 
 struct vault_create_params {
@@ -82,6 +87,8 @@ int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 // Of a vault that was opened writable: nothing is written as long as it is read-only.
 void vault_set_readonly(struct vault *v, int readonly);
 void vault_close(struct vault *v); // wipes keys, releases the lock
+// slots_digest of the authentic header that is in force. Any thread.
+void vault_slots_digest(struct vault *v, uint8_t out[static SLOTS_DIGEST_BYTES]);
 
 // Takes a vault that is older than this machine's anchor (opened with an anchor that accepts) for
 // the newest: the header is written with a mount number and a write counter that no state seen here

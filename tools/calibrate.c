@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/machine.h"
 #include "tools/report.h"
 
 #define TARGET_MS 1000
@@ -15,30 +15,20 @@
 
 static uint64_t free_kib(void)
 {
-	unsigned long long kib = 0;
-	char line[128];
-	FILE *f = fopen("/proc/meminfo", "re");
+	const uint64_t kib = machine_free_kib();
 
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			break;
-	}
-	if (f)
-		fclose(f);
 	return kib ? kib : 4ull * ARGON_MEMORY_MIN_KIB;
 }
 
 static uint32_t lanes(void)
 {
-	int cores = get_nprocs();
+	const uint32_t cores = machine_cores();
 
-	if (cores < 1)
-		return 1;
-	return (unsigned)cores < LANES_MAX ? (unsigned)cores : LANES_MAX;
+	return cores < LANES_MAX ? cores : LANES_MAX;
 }
 
 // Derives once from nothing secret and takes the time.
-static int measure(const struct argon_params *probe, uint32_t *ret_ms)
+int calibrate_measure(const struct argon_params *probe, uint32_t *ret_ms)
 {
 	static const uint8_t salt[ARGON_SALT_BYTES];
 	uint8_t kek[ARGON_KEK_BYTES];
@@ -72,11 +62,11 @@ int calibrate_kdf(const struct options_kdf *asked, struct argon_params *ret, uin
 	struct argon_params probe = {.memory_kib = PROBE_KIB, .passes = 1, .lanes = lanes()};
 	const uint32_t target_ms = asked->time_ms ? asked->time_ms : TARGET_MS;
 	uint32_t probe_ms = 0;
-	int err = measure(&probe, &probe_ms);
+	int err = calibrate_measure(&probe, &probe_ms);
 
 	if (err == WERR_KDFMEM) {
 		probe.memory_kib = ARGON_MEMORY_MIN_KIB;
-		err = measure(&probe, &probe_ms);
+		err = calibrate_measure(&probe, &probe_ms);
 	}
 	if (err)
 		return report_fail(err, NULL, "cannot measure the key derivation: %s",

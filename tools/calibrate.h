@@ -12,4 +12,8 @@
 int calibrate_kdf(const struct options_kdf *asked, struct argon_params *ret,
 		  uint32_t *ret_ms) WARN_UNUSED;
 
+// Derives once with these parameters, from nothing secret, and takes the time. Codes of
+// argon_derive.
+int calibrate_measure(const struct argon_params *probe, uint32_t *ret_ms) WARN_UNUSED;
+
 #endif

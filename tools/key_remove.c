@@ -3,6 +3,7 @@
 
 #include "tools/confirm.h"
 #include "tools/edit.h"
+#include "tools/erase.h"
 #include "tools/key.h"
 #include "tools/report.h"
 
@@ -31,7 +32,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option table[] = {
-	{"yes", KEY_YES, NULL, 0, "even the keyslot that is in use", 0},
+	{"yes", KEY_YES, NULL, 0, "even the keyslot that is in use, or the last one", 0},
 	{0},
 };
 static const struct argp_child children[] = {
@@ -47,6 +48,23 @@ static const struct argp argp = {
 	.children = children,
 };
 
+// Nothing opens the vault afterwards: a header without a keyslot is none.
+static int remove_last(struct edit *e, const struct request *r, unsigned index)
+{
+	if (!r->yes) {
+		int err =
+			confirm_yes("This keyslot is the last one: nothing opens the vault without "
+				    "it, ever. Remove it?");
+		if (err)
+			return report_fail(
+				err, e->dir,
+				"keyslot %u is the last one, and nothing opens the vault "
+				"without it; nothing was changed, repeat with --yes",
+				index);
+	}
+	return erase_vault(e->host, e->dir);
+}
+
 static int remove_slot(struct edit *e, const struct request *r, unsigned index)
 {
 	const struct slot_change c = {.verb = SLOT_REMOVE, .index = index};
@@ -55,12 +73,8 @@ static int remove_slot(struct edit *e, const struct request *r, unsigned index)
 	int err = edit_find_slot(e, index, &info);
 	if (err)
 		return err;
-	// Nothing could ever open the vault again; that has a verb of its own, which says so.
 	if (slots_used(vault_edit_header(e->vault)) == 1)
-		return report_fail(WERR_USAGE, e->dir,
-				   "keyslot %u is the last one; add another first, or destroy the "
-				   "vault with 'wardfs erase'",
-				   index);
+		return remove_last(e, r, index);
 	if (index == vault_edit_slot(e->vault) && !r->yes) {
 		err = confirm_yes("This keyslot is the one that you opened the vault with. "
 				  "Remove it?");

@@ -8,11 +8,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "crypto/argon.h"
 #include "crypto/secret.h"
 #include "crypto/werr.h"
 #include "daemon/broker.h"
 #include "daemon/channel.h"
 #include "daemon/worker.h"
+#include "tools/machine.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
 
@@ -34,12 +36,20 @@ static const struct verb {
 	 "verify a vault, and repair it"},
 	{"accept", "wardfs accept", verb_accept, "[--yes] [OPTION...] DIR",
 	 "take a vault that is older than this machine has seen it"},
+	{"header", "wardfs header", verb_header, "backup|restore [OPTION...] FILE DIR",
+	 "keep a copy of what opens a vault, and put it back"},
+	{"erase", "wardfs erase", verb_erase, "[--yes-destroy] DIR",
+	 "destroy every key of a vault for good"},
+	{"who-can-open", "wardfs who-can-open", verb_who, "[--json] [SECRET] DIR",
+	 "say who can open a vault, and what removed secrets still can"},
 	{"key", "wardfs key", verb_key, "list|add|remove|change|test|label [OPTION...] DIR",
 	 "the secrets that open a vault"},
 	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
 	{"freeze", "wardfs freeze", verb_freeze, "[--timeout T] MNT",
 	 "hold the vault still, for a copy or snapshot of it while it is mounted"},
 	{"thaw", "wardfs thaw", verb_thaw, "MNT", "end a freeze"},
+	{"bench", "wardfs bench", verb_bench, "--kdf [--json] [DIR]",
+	 "what an attacker pays for a guess"},
 	{"version", "wardfs version", verb_version, "",
 	 "versions of program, format and libraries"},
 };
@@ -107,6 +117,7 @@ int main(int argc, char **argv)
 
 	if (!err)
 		err = harden();
+	argon_set_memory(machine_most_kib());
 	if (err)
 		return werr_exit(
 			report_fail(err, NULL, "cannot protect memory: %s", werr_text(err)));

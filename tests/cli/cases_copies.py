@@ -5,7 +5,7 @@ import re
 
 from harness import SOURCE, case, check
 
-VERBS = ('init', 'mount', 'umount', 'passwd', 'accept', 'status', 'freeze', 'thaw', 'version')
+VERBS = ('init', 'mount', 'umount', 'passwd', 'accept', 'status', 'freeze', 'thaw', 'who-can-open', 'erase', 'bench', 'version')
 KEY_VERBS = ('list', 'add', 'remove', 'change', 'test', 'label')
 
 
@@ -47,6 +47,10 @@ def options_of_help_and_manual(w):
         helped = set(re.findall(r'--([a-z][a-z0-9-]+)', w.ok(verb, '--help')))
         check(helped - known <= listed, f'{verb}: not in the manual: {helped - known - listed}')
         known |= helped
+    for verb in ('backup', 'restore'):
+        helped = set(re.findall(r'--([a-z][a-z0-9-]+)', w.ok('header', verb, '--help')))
+        check(helped - known <= listed, f'header {verb}: not in the manual: {helped - known - listed}')
+        known |= helped
     check(listed - known <= {'version'}, f'in the manual only: {listed - known}')
 
 
@@ -60,6 +64,8 @@ def options_of_key_verbs_and_manual(w):
         helped = set(re.findall(r'--([a-z][a-z0-9-]+)', w.ok('key', verb, '--help')))
         check(helped - known <= listed, f'{verb}: not in the manual: {helped - known - listed}')
         known |= helped
+    for verb in (['who-can-open'], ['header', 'backup'], ['header', 'restore'], ['erase'], ['bench']):
+        known |= set(re.findall(r'--([a-z][a-z0-9-]+)', w.ok(*verb, '--help')))
     check(listed - known <= {'contents'}, f'in the manual only: {listed - known}')
     overview = w.ok('key', '--help')
     check(all(f'wardfs key {verb}' in overview for verb in KEY_VERBS), overview)

@@ -190,7 +190,6 @@ def key_remove(w):
     check(snapshot(v) == before, 'something changed')
     w.ok('key', 'remove', '--keyfile', key, v, '0', stdin=None)
     w.refused(3, 'no keyslot', 'key', 'test', '--passfile', p, v, stdin=None)
-    w.refused(2, 'last', 'key', 'remove', '--keyfile', key, v, '1', stdin=None)
     mounts(w, v, '--keyfile', key)
 
 

@@ -217,6 +217,23 @@ START_TEST(calibration_is_within_bounds)
 }
 END_TEST
 
+// A number from a header is compared with what the machine has before anything is taken.
+START_TEST(memory_of_the_machine)
+{
+	const struct argon_params params = {.memory_kib = 16384, .passes = 1, .lanes = 1};
+	static const uint8_t salt[ARGON_SALT_BYTES];
+	uint8_t kek[ARGON_KEK_BYTES] = {0};
+	const uint8_t zero[ARGON_KEK_BYTES] = {0};
+
+	argon_set_memory(16383);
+	ck_assert_int_eq(argon_derive(&params, "x", 1, salt, kek), WERR_KDFMEM);
+	ck_assert_mem_eq(kek, zero, sizeof(kek));
+	argon_set_memory(16384);
+	ck_assert_int_eq(argon_derive(&params, "x", 1, salt, kek), 0);
+	argon_set_memory(UINT64_MAX);
+}
+END_TEST
+
 int main(void)
 {
 	if (secret_init() != 0)
@@ -227,6 +244,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, known_answers, 0, (int)(sizeof(vectors) / sizeof(vectors[0])));
+	tcase_add_test(tc, memory_of_the_machine);
 	tcase_add_test(tc, threads_refused);
 	tcase_add_test(tc, inputs_count);
 	tcase_add_loop_test(tc, limits, 0, (int)(sizeof(bounds) / sizeof(bounds[0])));

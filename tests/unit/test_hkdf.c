@@ -39,6 +39,8 @@ static const struct {
 	 "7e3a9e8e6189b4e8d64e52cf1e32ddf62bca5268eaaf210d2d6a3e203121cca8"},
 	{HKDF_EPOCH_ANCHOR, "wardfs 1 epoch anchor", 32, 0,
 	 "c868b3bf787335827848e108909095e7a5621426156339015f3019a9df8b5513"},
+	{HKDF_HEADER_BACKUP, "wardfs 1 header backup", 32, 0,
+	 "1c245b53e3cea48097da79c68fa8d9ed0bcf4c5df7366ed66f55a61e62d58bf6"},
 };
 #define VECTORS (sizeof(vectors) / sizeof(vectors[0]))
 
