@@ -258,10 +258,29 @@ static int filter_calls(const struct sandbox_params *params, int *ret)
 	return err == WERR_UNSUPPORTED ? 0 : err;
 }
 
+static void *end_at_once(void *arg)
+{
+	pthread_exit(arg);
+}
+
+// The first pthread_exit (libargon2 ends its threads with it) loads a library, which is out of
+// reach afterwards.
+static int load_late_libraries(void)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, end_at_once, NULL))
+		return WERR_NOMEM;
+	pthread_join(thread, NULL);
+	return 0;
+}
+
 int sandbox_enter(const struct sandbox_params *params, struct sandbox_given *ret)
 {
 	*ret = (struct sandbox_given){0};
-	int err = limit_process();
+	int err = load_late_libraries();
+	if (!err)
+		err = limit_process();
 	if (!err)
 		err = drop_capabilities();
 	if (err || SANITIZED)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/kdf_child.h"
 #include "daemon/statedir.h"
 
 // ---- the engine's messages ----
@@ -81,6 +82,9 @@ static int look_at_vault(struct worker *w, struct host **ret)
 		find_state_dir(w, sealed.vault_id);
 		vault_sealed_clear(&sealed);
 	}
+	// Whoever serves the locked mount has it until this process is ready for it.
+	if (!err && w->mode == WORKER_UNLOCK)
+		host_posix_borrow_lock(host);
 	if (!err)
 		err = host->ops->lock(host, !w->opts.readonly);
 	if (!err && !w->opts.readonly && access(w->dir, W_OK | X_OK))
@@ -145,10 +149,14 @@ static int open_engine(struct worker *w)
 		.log = log_line,
 		.log_arg = w,
 		.blocking = fuse_server_blocking,
+		.taking_over = w->mode == WORKER_UNLOCK,
 	};
 
 	worker_stage(w, STAGE_ENGINE);
 	int err = enter_phase(w, PHASE_ENGINE);
+	// From here on this process writes: it has the vault's lock.
+	if (!err && w->mode == WORKER_UNLOCK)
+		err = worker_ask_lock(w);
 	return err ? err : fs_open(w->vault, &params, &w->fs);
 }
 
@@ -167,6 +175,14 @@ static void detach(void *arg)
 static int open_channel(struct worker *w)
 {
 	int fd;
+
+	if (w->mode == WORKER_UNLOCK) {
+		int err = worker_take_over(w);
+
+		if (!err)
+			fuse_server_set_detach(w->server, detach, w);
+		return err;
+	}
 	int answer = worker_ask(w, CHANNEL_MOUNT, &fd);
 
 	if (answer == CHANNEL_FUSE && fd >= 0) {
@@ -224,16 +240,46 @@ static void on_ready(void *arg)
 		worker_stop(w);
 }
 
-static int serve(struct worker *w)
+static void end_control(struct worker *w)
+{
+	worker_control_closing(w->control);
+	pthread_mutex_lock(&w->lock);
+	struct worker_control *control = w->control;
+	w->control = NULL;
+	pthread_mutex_unlock(&w->lock);
+	worker_control_finish(control);
+}
+
+// The server has paused for a lock. *ret_gone: somebody else has the mount, and nothing is left
+// here. Otherwise this process serves it on.
+static int lock_or_go_on(struct worker *w, int *ret_gone)
+{
+	end_control(w);
+	int err = worker_hand_over(w, ret_gone);
+	if (!err && !*ret_gone)
+		fuse_server_set_detach(w->server, detach, w);
+	return err;
+}
+
+// *ret_gone: as above.
+static int serve(struct worker *w, int *ret_gone)
 {
 	int err = enter_phase(w, PHASE_SERVING);
 
-	if (!err) {
+	*ret_gone = 0;
+	while (!err) {
 		err = fuse_server_run(w->server, on_ready, w);
 		(void)enter_phase(w, PHASE_ENDED);
-		if (!err && !worker_is_ready(w))
-			err = WERR_INTERRUPTED;
+		if (err || !worker_is_locking(w))
+			break;
+		err = lock_or_go_on(w, ret_gone);
+		if (*ret_gone)
+			return 0;
+		if (!err)
+			err = enter_phase(w, PHASE_SERVING);
 	}
+	if (!err && !worker_is_ready(w))
+		err = WERR_INTERRUPTED;
 	worker_control_closing(w->control);
 	fuse_server_free(w->server);
 	return err;
@@ -241,11 +287,13 @@ static int serve(struct worker *w)
 
 // ---- all of it ----
 
-// On failure the vault is closed again as it was found.
-static int mount_and_serve(struct worker *w)
+// On failure the vault is closed again as it was found. *ret_gone: it was locked, and everything is
+// freed.
+static int mount_and_serve(struct worker *w, int *ret_gone)
 {
 	int err = open_engine(w);
 
+	*ret_gone = 0;
 	if (err) {
 		if (err == WERR_ROLLBACK)
 			explain(w);
@@ -255,7 +303,9 @@ static int mount_and_serve(struct worker *w)
 	worker_stage(w, STAGE_MOUNT);
 	err = open_channel(w);
 	if (!err)
-		err = serve(w);
+		err = serve(w, ret_gone);
+	if (*ret_gone)
+		return 0;
 	w->stage = worker_is_ready(w) ? STAGE_CLOSE : STAGE_MOUNT;
 	int close_err = fs_close(w->fs);
 	if (close_err && !err)
@@ -267,12 +317,17 @@ static int run(struct worker *w)
 {
 	SECRET_STRUCT_AUTO struct secret passphrase = {0};
 	struct host *host;
+	int gone = 0;
 
 	int err = look_at_vault(w, &host);
 	if (err)
 		return fail(w, STAGE_VAULT, err);
 	if (!w->no_anchor)
 		err = statedir_attach(host, w->opts.readonly ? STATEDIR_READONLY : 0, &w->anchor);
+	// The last moment with one thread, and before anything secret is here.
+	if (!err)
+		err = worker_confine(w);
+	kdf_child_install();
 	if (!err)
 		err = worker_watch_start(w);
 	if (err) {
@@ -290,8 +345,9 @@ static int run(struct worker *w)
 		if (err == WERR_ROLLBACK || err == WERR_ANCHOR)
 			explain(w);
 	} else {
-		err = mount_and_serve(w);
-		vault_close(w->vault);
+		err = mount_and_serve(w, &gone);
+		if (!gone)
+			vault_close(w->vault);
 	}
 	worker_watch_end(w);
 	anchor_free(w->anchor);
@@ -307,11 +363,13 @@ int worker_main(int fd)
 
 	w.channel = fd;
 	w.answer_fd = -1;
+	w.lock_sock = -1;
+	w.lock_errno = EKEYREVOKED;
 	if (channel_receive(fd, &start, &passed))
 		return EXIT_WARD_INTERRUPTED;
 	int err = worker_link_start(&w, &start, passed);
 	if (!err)
-		err = w.mode == WORKER_KEYED ? run(&w) : WERR_NOTSUP;
+		err = w.mode == WORKER_KEYLESS ? worker_hold(&w) : run(&w);
 	if (err && worker_is_ready(&w))
 		log_line(&w, 3,
 			 "the vault could not be closed cleanly; the next mount recovers it from "

@@ -153,6 +153,10 @@ static void take_message(struct worker *w, const struct channel_msg *m, int fd)
 			fd = -1;
 		}
 		break;
+	case CHANNEL_LOCK:
+		worker_lock(w, m->n, fd);
+		fd = -1;
+		break;
 	case CHANNEL_STOP:
 		worker_stop(w);
 		break;

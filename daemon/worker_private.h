@@ -61,6 +61,11 @@ struct worker {
 	struct channel_msg answer;
 	int answer_fd;
 
+	int locking;   // until the deadline
+	int lock_ms;   // set before locking
+	int lock_sock; // to the other process of the hand-over; -1: none
+	int lock_errno;
+
 	enum channel_stage stage; // main thread only: what is under way
 	char detail[256];         // more about a failure
 };
@@ -78,6 +83,22 @@ int worker_passphrase(struct worker *w, struct secret *ret) WARN_UNUSED;
 int worker_watch_start(struct worker *w) WARN_UNUSED;
 void worker_watch_end(struct worker *w);
 int worker_is_ready(struct worker *w);
+
+// worker_lock.c
+// Closes the sandbox; the process has one thread.
+int worker_confine(struct worker *w) WARN_UNUSED;
+// The broker wants a lock within ms through sock (taken over). Returns at once: the server pauses
+// when it may be handed over, or LOCK_FAILED is said.
+void worker_lock(struct worker *w, int64_t ms, int sock);
+int worker_is_locking(struct worker *w);
+// The server has paused: hands over and frees engine, server and vault (*ret_gone), or makes the
+// server anew.
+int worker_hand_over(struct worker *w, int *ret_gone) WARN_UNUSED;
+// Unlocking: the vault's lock; then the mount itself.
+int worker_ask_lock(struct worker *w) WARN_UNUSED;
+int worker_take_over(struct worker *w) WARN_UNUSED;
+// All of a keyless worker's life.
+int worker_hold(struct worker *w) WARN_UNUSED;
 
 // worker.c
 void worker_stop(struct worker *w);
