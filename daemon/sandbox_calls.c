@@ -160,6 +160,12 @@ static const int allowed[] = {
 	SYS_time,
 	SYS_epoll_wait,
 	SYS_access,
+	SYS_open,
+	SYS_mkdir,
+	SYS_rmdir,
+	SYS_unlink,
+	SYS_rename,
+	SYS_readlink,
 	SYS_arch_prctl,
 	SYS_getpgrp,
 	SYS_pause,
@@ -205,7 +211,6 @@ static const struct {
 #ifdef __x86_64__
 	{SYS_fork, "fork"},
 	{SYS_vfork, "vfork"},
-	{SYS_open, "open"},
 #endif
 };
 
