@@ -122,7 +122,9 @@ static void tell_anchor(struct worker *w)
 		return;
 	anchor_get(w->anchor, &s);
 	const int records = !w->opts.readonly;
-	if ((records || s.verdict != ANCHOR_NEW) && anchor_news(&s, line, sizeof(line)) > 0)
+	// A locked vault was not closed, and nobody else could have used it.
+	const int news = w->mode != WORKER_UNLOCK;
+	if (news && (records || s.verdict != ANCHOR_NEW) && anchor_news(&s, line, sizeof(line)) > 0)
 		worker_say(w, s.verdict == ANCHOR_NOPLACE ? CHANNEL_WARN : CHANNEL_TELL, 0, 0,
 			   line);
 	for (unsigned n = 0; anchor_change_line(&s, n, line, sizeof(line)) > 0; n++)
@@ -236,6 +238,8 @@ static void on_ready(void *arg)
 	pthread_mutex_unlock(&w->lock);
 	w->stage = STAGE_READY;
 	worker_say(w, CHANNEL_READY, 0, 0, NULL);
+	if (w->mode == WORKER_UNLOCK)
+		fuse_server_remind(w->server, w->mountpoint);
 	if (gone || err)
 		worker_stop(w);
 }

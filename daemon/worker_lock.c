@@ -16,7 +16,9 @@
 #include "daemon/scrub.h"
 #include "daemon/worker_private.h"
 
-#define LOCK_MS_DEFAULT 4000
+#define LOCK_MS_DEFAULT 10000
+// What the kernel has not brought by then waits in it for the unlocking.
+#define DRAIN_MS_MAX 1000
 
 // ---- the sandbox ----
 
@@ -78,7 +80,7 @@ static struct lock_params params_of(struct worker *w)
 		.host = w->vault->host,
 		.sock = w->lock_sock,
 		.error = w->lock_errno,
-		.drain_ms = w->lock_ms * 2 / 5,
+		.drain_ms = w->lock_ms * 2 / 5 < DRAIN_MS_MAX ? w->lock_ms * 2 / 5 : DRAIN_MS_MAX,
 	};
 }
 

@@ -5,8 +5,10 @@
 
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "crypto/secret.h"
@@ -143,6 +145,58 @@ int fuse_server_forget_names(struct fuse_server *s)
 		secret_wipe(n.bytes, n.len);
 	free(n.bytes);
 	return err != 0 ? err : n.failed ? WERR_NOMEM : 0;
+}
+
+struct reminder {
+	struct names names;
+	char mountpoint[];
+};
+
+static void *remind(void *arg)
+{
+	struct reminder *r = arg;
+	int root = open(r->mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	for (size_t at = 0; root >= 0 && at < r->names.len; at += strlen(r->names.bytes + at) + 1) {
+		struct stat st;
+		int ignored = fstatat(root, r->names.bytes + at, &st,
+				      AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT);
+
+		(void)ignored;
+	}
+	if (root >= 0)
+		close(root);
+	if (r->names.len > 0)
+		secret_wipe(r->names.bytes, r->names.len);
+	free(r->names.bytes);
+	free(r);
+	return NULL;
+}
+
+void fuse_server_remind(struct fuse_server *s, const char *mountpoint)
+{
+	size_t len = strlen(mountpoint) + 1;
+	struct reminder *r = calloc(1, sizeof(*r) + len);
+	sigset_t all, old;
+	pthread_t thread;
+
+	if (r == NULL)
+		return;
+	memcpy(r->mountpoint, mountpoint, len);
+	// What was found before a failure will do.
+	int ignored = fs_known_names(s->fs, FS_ROOT, collect, &r->names);
+	(void)ignored;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (pthread_create(&thread, NULL, remind, r) == 0) {
+		pthread_detach(thread);
+	} else {
+		if (r->names.len > 0)
+			secret_wipe(r->names.bytes, r->names.len);
+		free(r->names.bytes);
+		free(r);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 // ---- leaving and coming back ----

@@ -78,6 +78,9 @@ int fuse_server_wrote(struct fuse_server *s, uint64_t **ret, size_t *ret_len,
 // Makes the kernel forget the names in the root that it knows, and with them what is below: those
 // in use keep their inodes.
 int fuse_server_forget_names(struct fuse_server *s) WARN_UNUSED;
+// A working directory in the root of the mount has lost its name by that, and getcwd(2) fails until
+// somebody looks the name up: a thread of its own does, while this server serves. Best effort.
+void fuse_server_remind(struct fuse_server *s, const char *mountpoint);
 // Async-signal-safe: makes fuse_server_run return when the requests in hand are finished; nothing
 // is unmounted, and what the kernel sends meanwhile waits in the channel.
 void fuse_server_pause(struct fuse_server *s);
