@@ -26,10 +26,10 @@ struct scan {
 static int open_header(const struct scan *s, const uint8_t *page, struct object_id *id,
 		       const uint8_t *tlv, size_t tlv_len)
 {
-	for (uint16_t type = OBJECT_FILE; type <= OBJECT_BLOCK; type++) {
+	for (unsigned type = OBJECT_FILE; type <= OBJECT_BLOCK; type++) {
 		struct object_keys *keys = NULL;
 
-		id->type = type;
+		id->type = (uint16_t)type;
 		int err = object_keys_unwrap(s->ring, id, tlv, tlv_len, &keys);
 		if (err == WERR_NOMEM)
 			return err;

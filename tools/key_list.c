@@ -66,13 +66,15 @@ static int print_json(const char *dir, const struct slotlist *list)
 static void print_slot(const struct slotlist *list, unsigned index)
 {
 	const struct keyslot_info *info = &list->infos[index];
-	char kind[64], cost[64], date[32], label[4 * KEYSLOT_LABEL_MAX + 8];
+	char kind[64], cost[64], date[32], used[32] = "-", label[4 * KEYSLOT_LABEL_MAX + 8];
 
 	secrets_kind_name(info->kind, kind, sizeof(kind));
 	slotlist_cost(&info->kdf, cost, sizeof(cost));
 	slotlist_date(info->created_s, date, sizeof(date));
+	if (list->last_use_s[index])
+		slotlist_date(list->last_use_s[index], used, sizeof(used));
 	report_escape(info->label, label, sizeof(label));
-	printf("%4u  %-28s  %s  %-20s  %s\n", index, kind, date, cost, label);
+	printf("%4u  %-28s  %s  %-10s  %-20s  %s\n", index, kind, date, used, cost, label);
 }
 
 int key_list(int argc, char **argv)
@@ -89,8 +91,8 @@ int key_list(int argc, char **argv)
 		slotlist_free(list);
 		return err;
 	}
-	printf("%4s  %-28s  %-10s  %-20s  %s\n", "slot", "kind", "since", "cost of a guess",
-	       "label");
+	printf("%4s  %-28s  %-10s  %-10s  %-20s  %s\n", "slot", "kind", "since", "last use",
+	       "cost of a guess", "label");
 	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
 		if (list->infos[i].kind != KEYSLOT_EMPTY)
 			print_slot(list, i);

@@ -18,22 +18,30 @@ static int is_dark(const QRcode *qr, int x, int y)
 	       (qr->data[y * qr->width + x] & 1);
 }
 
+// A row under way.
+struct row {
+	char *bytes;
+	size_t len;
+};
+
+static void put(struct row *r, const char *text)
+{
+	for (; *text; text++)
+		r->bytes[r->len++] = *text;
+}
+
 // Two rows of modules in a line of half blocks, light on dark, so that it can be read on either
 // kind of terminal.
 static size_t draw_row(const QRcode *qr, int y, char *out)
 {
 	static const char *const blocks[] = {"\u2588", "\u2580", "\u2584", " "};
-	size_t len = 0;
+	struct row r = {.bytes = out};
 
-	memcpy(out, "\033[40;97m", 8);
-	len = 8;
-	for (int x = -QUIET; x < qr->width + QUIET; x++) {
-		const char *block = blocks[is_dark(qr, x, y) * 2 + is_dark(qr, x, y + 1)];
-		memcpy(out + len, block, strlen(block));
-		len += strlen(block);
-	}
-	memcpy(out + len, "\033[0m\n", 5);
-	return len + 5;
+	put(&r, "\033[40;97m");
+	for (int x = -QUIET; x < qr->width + QUIET; x++)
+		put(&r, blocks[is_dark(qr, x, y) * 2 + is_dark(qr, x, y + 1)]);
+	put(&r, "\033[0m\n");
+	return r.len;
 }
 
 int qr_is_available(void)

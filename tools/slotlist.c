@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/statedir.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 
@@ -49,7 +50,35 @@ static int as_claimed(const struct vault_sealed *sealed, struct slotlist *list)
 	return fill(list);
 }
 
-static int as_opened(const char *dir, const struct secrets_source *source,
+// What this machine's anchor remembers of the slots.
+static void add_uses(struct host *host, const struct vault_header *h, const uint8_t *root_key,
+		     struct slotlist *list)
+{
+	const uint8_t unknown[ANCHOR_MAC_BYTES] = {0};
+	struct anchor_claims claims;
+	struct keyring *ring = NULL;
+	struct anchor *anchor = NULL;
+
+	if (keyring_new(h, root_key, &ring))
+		return;
+	if (!statedir_attach(host, STATEDIR_READONLY | STATEDIR_ACCEPTING, &anchor)) {
+		// Only what it knows is wanted, not what it thinks of the vault.
+		int verdict = anchor_check(anchor, h, ring, unknown, KEYSLOT_MAX);
+		(void)verdict;
+		anchor_get_claims(anchor, &claims);
+		for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+			if (claims.slots[i].serial &&
+			    claims.slots[i].serial == list->infos[i].serial)
+				list->last_use_s[i] = claims.slots[i].last_use_s;
+		}
+		anchor_forget(anchor);
+	}
+	keyring_free(ring);
+	host->anchor = NULL;
+	anchor_free(anchor);
+}
+
+static int as_opened(const char *dir, const struct secrets_source *source, struct host *host,
 		     const struct vault_sealed *sealed, struct slotlist *list)
 {
 	SECRET_STRUCT_AUTO struct secret offer = {0};
@@ -71,37 +100,44 @@ static int as_opened(const char *dir, const struct secrets_source *source,
 		list->epochs_len = h->masters_len;
 		list->is_verified = 1;
 		err = fill(list);
+		if (!err)
+			add_uses(host, h, root_key, list);
 	}
 	free(h);
 	return err ? report_vault(err, dir) : 0;
 }
 
-static int read_vault(const char *dir, struct vault_sealed *ret)
+static int read_vault(const char *dir, struct host **ret_host, struct vault_sealed *ret)
 {
 	struct host *host;
 	int err = host_posix_open(dir, 0, &host);
 
-	if (!err) {
-		err = vault_read_sealed(host, ret);
+	if (err)
+		return report_vault(err, dir);
+	err = vault_read_sealed(host, ret);
+	if (err) {
 		host->ops->close(host);
+		return report_vault(err, dir);
 	}
-	return err ? report_vault(err, dir) : 0;
+	*ret_host = host;
+	return 0;
 }
 
 int slotlist_get(const char *dir, const struct secrets_source *source, struct slotlist **ret)
 {
 	struct slotlist *list = calloc(1, sizeof(*list));
 	struct vault_sealed sealed;
+	struct host *host;
 
 	if (!list)
 		return report_fail(WERR_NOMEM, NULL, "out of memory");
-	int err = read_vault(dir, &sealed);
+	int err = read_vault(dir, &host, &sealed);
 	if (err) {
 		free(list);
 		return err;
 	}
 	if (source && secrets_given(source)) {
-		err = as_opened(dir, source, &sealed, list);
+		err = as_opened(dir, source, host, &sealed, list);
 	} else {
 		err = as_claimed(&sealed, list);
 		if (err)
@@ -109,6 +145,7 @@ int slotlist_get(const char *dir, const struct secrets_source *source, struct sl
 	}
 	list->copies_differ = copies_differ(&sealed);
 	vault_sealed_clear(&sealed);
+	host->ops->close(host);
 	if (err)
 		free(list);
 	else
@@ -124,9 +161,11 @@ json_t *slotlist_json(const struct slotlist *list, unsigned index)
 	secrets_kind_word(info->kind, word, sizeof(word));
 	// JSON wants UTF-8; what is none is shown as it is elsewhere.
 	report_escape(info->label, label, sizeof(label));
-	return json_pack("{si ss ss sI sI s{sI sI sI}}", "slot", (int)index, "kind", word, "label",
-			 label, "serial", (json_int_t)info->serial, "created",
-			 (json_int_t)info->created_s, "kdf", "memory_kib",
+	json_t *used = list->last_use_s[index] ? json_integer((json_int_t)list->last_use_s[index])
+					       : json_null();
+	return json_pack("{si ss ss sI sI so s{sI sI sI}}", "slot", (int)index, "kind", word,
+			 "label", label, "serial", (json_int_t)info->serial, "created",
+			 (json_int_t)info->created_s, "last_use", used, "kdf", "memory_kib",
 			 (json_int_t)info->kdf.memory_kib, "passes", (json_int_t)info->kdf.passes,
 			 "lanes", (json_int_t)info->kdf.lanes);
 }

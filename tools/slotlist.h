@@ -15,9 +15,10 @@ struct slotlist {
 	unsigned used;
 	uint32_t epochs[VAULT_MASTERS_MAX]; // of the master keys that the vault still has
 	unsigned epochs_len;
-	int is_verified;    // opened with a secret
-	unsigned opened_by; // then: the slot
-	int copies_differ;  // the two header files name different secrets
+	int is_verified;                  // opened with a secret
+	unsigned opened_by;               // then: the slot
+	uint64_t last_use_s[KEYSLOT_MAX]; // on this machine, where it is known; else 0
+	int copies_differ;                // the two header files name different secrets
 };
 
 // Reads the header; opens it where the user named a secret (source may be NULL). Works beside a

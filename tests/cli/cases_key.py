@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 from harness import CHEAP, PASSPHRASE, USER, VAULT_FILES, case, check, snapshot
 
@@ -244,6 +245,20 @@ def key_list_says_what_it_knows(w):
     for verb in (['add', v], ['remove', '--yes', v, '0'], ['change', v], ['label', v, 'x']):
         w.refused(6, ['mounted', 'unmount'], 'key', verb[0], '--passfile', p, *verb[1:], stdin=None)
     w.ok('umount', mnt)
+
+
+@case
+def key_list_tells_the_last_use(w):
+    v, p = w.vault(), passfile(w)
+    w.ok('key', 'add', '--passfile', p, '--new-recovery', v, stdin=None)
+    begin = int(time.time())
+    mounts(w, v, '--passfile', p)
+    found = slots(w, v, '--passfile', p)
+    check(begin <= found[0]['last_use'] <= time.time() and found[1]['last_use'] is None, found)
+    check(slots(w, v)[0]['last_use'] is None, 'known without a secret')
+    before = snapshot(v)
+    w.ok('key', 'list', '--passfile', p, v, stdin=None)
+    check(snapshot(v) == before, 'something changed')
 
 
 @case

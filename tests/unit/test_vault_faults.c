@@ -248,7 +248,9 @@ static int passwd_round(int at, int dark, int full)
 	struct host *host = fresh_host();
 	fault.full = full;
 	arm(at, dark, WERR_IO);
+	vault_passwd_in_force = 0;
 	int err = passwd(host, "first", "third");
+	int in_force = vault_passwd_in_force;
 	int reached = fault.calls >= at;
 	drop_host(host);
 	int old = opens("first", NULL);
@@ -260,6 +262,10 @@ static int passwd_round(int at, int dark, int full)
 		ck_ok(new_);
 		ck_assert_int_eq(old, WERR_SECRET);
 	}
+	// A failure that left the change in force says so. In the dark nothing could be looked at.
+	if (!dark)
+		ck_assert_msg(!in_force == !!new_, "call %d: in force %d, opens: %s", at, in_force,
+			      werr_text(new_));
 	// Whichever opens: the next write makes both files agree, and ends the other passphrase.
 	struct vault *v = NULL;
 	ck_ok(try_open(new_ ? "first" : "third", 0, &v));

@@ -6,6 +6,9 @@
 #include "fusefs/vault_edit.h"
 
 // A new passphrase for the slot that `old` opens, in one call.
+// What vault_edit_write said last: whether the change counts although it failed.
+static int vault_passwd_in_force;
+
 static inline int vaultenv_passwd_opened(struct vault_edit *e, const struct secret *new_,
 					 const struct argon_params *kdf, uint64_t now_s)
 {
@@ -15,10 +18,9 @@ static inline int vaultenv_passwd_opened(struct vault_edit *e, const struct secr
 					   .offer = new_,
 					   .kdf = *kdf,
 					   .now_s = now_s};
-	int in_force;
 
 	int err = vault_edit_apply(e, &change, NULL);
-	return err ? err : vault_edit_write(e, &in_force);
+	return err ? err : vault_edit_write(e, &vault_passwd_in_force);
 }
 
 static inline int vault_passwd(struct host *host, const struct secret *old,
