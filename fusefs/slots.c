@@ -130,7 +130,7 @@ static int apply(struct vault_header *h, const uint8_t *root_key, const struct s
 int slots_apply(struct vault_header *h, const uint8_t root_key[static ROOT_KEY_BYTES],
 		const struct slot_change *change, uint8_t **ret_root_key, unsigned *ret_index)
 {
-	SECRET_AUTO uint8_t *root = NULL;
+	uint8_t *root = NULL;
 	unsigned index = change->index;
 	int err = 0;
 
@@ -146,9 +146,10 @@ int slots_apply(struct vault_header *h, const uint8_t root_key[static ROOT_KEY_B
 	if (!err) {
 		*h = *next;
 		*ret_root_key = root;
-		root = NULL;
 		if (ret_index)
 			*ret_index = index;
+	} else {
+		secret_free(root);
 	}
 	free(next);
 	return err;

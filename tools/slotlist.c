@@ -82,7 +82,6 @@ static int as_opened(const char *dir, const struct secrets_source *source, struc
 		     const struct vault_sealed *sealed, struct slotlist *list)
 {
 	SECRET_STRUCT_AUTO struct secret offer = {0};
-	SECRET_AUTO uint8_t *root_key = NULL;
 
 	int err = secrets_get(source, dir, sealed, &offer);
 	if (err)
@@ -90,6 +89,7 @@ static int as_opened(const char *dir, const struct secrets_source *source, struc
 	struct vault_header *h = malloc(sizeof(*h));
 	if (!h)
 		return report_fail(WERR_NOMEM, NULL, "out of memory");
+	SECRET_AUTO uint8_t *root_key = NULL;
 	struct progress *p = progress_start("Deriving the key");
 	err = vault_unlock(sealed, &offer, &root_key, &list->opened_by, h);
 	progress_stop(p);

@@ -280,7 +280,6 @@ static int put_back(const struct request *r, struct host *host, struct vault_hea
 
 static int restore(const struct request *r, struct host *host, const uint8_t *buf, size_t len)
 {
-	SECRET_AUTO uint8_t *root_key = NULL;
 	struct vault_header *h = malloc(sizeof(*h));
 	struct vault_sealed sealed;
 	uint64_t made_s = 0;
@@ -292,6 +291,7 @@ static int restore(const struct request *r, struct host *host, const uint8_t *bu
 		free(h);
 		return report_file(err, r->operands[0]);
 	}
+	SECRET_AUTO uint8_t *root_key = NULL;
 	err = unlock(r, &sealed, &root_key, h);
 	if (!err) {
 		err = header_backup_check(buf, root_key);
