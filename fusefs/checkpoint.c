@@ -81,7 +81,7 @@ static int sync_part(struct fs *fs, const struct part *p)
 	if (err) {
 		pthread_rwlock_wrlock(&n->lock);
 		n->obj->host_written = true;
-		n->obj->flush_failed = true;
+		n->obj->flush_failed = err;
 		pthread_rwlock_unlock(&n->lock);
 	}
 	return err;

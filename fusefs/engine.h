@@ -107,7 +107,7 @@ struct object {
 	bool xattr_paged;      // the durable form of the xattrs uses pages
 	bool unlogged_content; // inline data, size or layout differ from what was logged
 	bool unlogged_xattr;
-	_Atomic bool flush_failed; // what stands at the places may not be on the disk, and the host
+	_Atomic int flush_failed; // what stands at the places may not be on the disk, and the host
 				   // no longer says so
 	bool reborn; // salvage: the header may reach its place only when the checkpoint that has
 		     // it is durable: what leads to the object would else count before its time

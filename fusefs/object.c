@@ -168,11 +168,14 @@ int object_datasync(struct fs *fs, struct node *n)
 	if (err) {
 		return err;
 	}
-	err = n->obj && atomic_load(&n->obj->flush_failed) ? WERR_IO : hostcache_sync(fs->hc, f);
+	err = n->obj ? atomic_load(&n->obj->flush_failed) : 0;
+	if (err == 0) {
+		err = hostcache_sync(fs->hc, f);
+	}
 	hostcache_put(fs->hc, f);
 	if (err) {
 		if (n->obj) {
-			atomic_store(&n->obj->flush_failed, true);
+			atomic_store(&n->obj->flush_failed, err);
 		}
 		return err;
 	}

@@ -52,6 +52,6 @@ int object_rewrite(struct fs *fs, struct node *n)
 		fs_set_read_only(fs, "the host lost what was written to it");
 		return err;
 	}
-	o->flush_failed = false;
+	o->flush_failed = 0;
 	return 0;
 }

@@ -154,9 +154,9 @@ static void set_effort(void)
 		.stride = every, .states = 3, .replay = {30, 20, 20}, .after = 60};
 	if (matrix.all) {
 		matrix.alone = (struct matrix_effort){
-			.stride = 1, .states = 256, .replay = {50, 30, 20}, .after = 50};
+			.stride = 1, .states = 128, .replay = {40, 30, 20}, .after = 50};
 		matrix.together = (struct matrix_effort){
-			.stride = 1, .states = 12, .replay = {30, 20, 20}, .after = 50};
+			.stride = 1, .states = 4, .replay = {20, 20, 20}, .after = 50};
 	}
 	matrix.alone.small = matrix.together.small = matrix.small;
 }

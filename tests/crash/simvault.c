@@ -167,8 +167,7 @@ uint64_t sv_find(struct simvault *v, uint64_t parent, const char *name)
 	return ino;
 }
 
-// Never zero for a version but 0.
-static uint64_t word_of(uint64_t word, uint64_t version)
+uint64_t sv_word(uint64_t word, uint64_t version)
 {
 	return version ? (word * 0x9e3779b97f4a7c15ull << 20) | version : 0;
 }
@@ -181,7 +180,7 @@ void sv_put(struct simvault *v, uint64_t ino, uint64_t off, size_t len, uint64_t
 		size_t n = len - done < CHUNK ? len - done : CHUNK;
 
 		for (size_t i = 0; i < (n + 7) / 8; i++)
-			buf[i] = word_of((off + done) / 8 + i, version);
+			buf[i] = sv_word((off + done) / 8 + i, version);
 		EXPECT_OK(fs_write(v->fs, ino, off + done, buf, n, 0));
 	}
 }
@@ -199,7 +198,7 @@ uint64_t sv_version(struct simvault *v, uint64_t ino, uint64_t off, size_t len)
 		for (size_t i = 0; i < n / 8; i++) {
 			if (done == 0 && i == 0)
 				version = buf[0] & 0xfffff;
-			if (buf[i] != word_of((off + done) / 8 + i, version))
+			if (buf[i] != sv_word((off + done) / 8 + i, version))
 				return UINT64_MAX;
 		}
 	}

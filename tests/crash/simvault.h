@@ -58,6 +58,7 @@ uint64_t sv_make(struct simvault *v, uint64_t parent, const char *name, uint8_t 
 uint64_t sv_find(struct simvault *v, uint64_t parent, const char *name);   // must be there
 uint64_t sv_lookup(struct simvault *v, uint64_t parent, const char *name); // 0: it is not
 // Content that depends on the place and the version: every 8 bytes are unlike all others.
+uint64_t sv_word(uint64_t word, uint64_t version); // 0 for version 0 only
 void sv_put(struct simvault *v, uint64_t ino, uint64_t off, size_t len, uint64_t version);
 // The version whose bytes stand at every 8 bytes of the range; UINT64_MAX: more than one, or
 // something else; 0: zeros.

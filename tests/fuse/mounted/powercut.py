@@ -162,7 +162,8 @@ class Host:
         until = time.monotonic() + 120
         while os.stat(self.mnt).st_dev == os.stat(self.work).st_dev:
             if self.process.poll() is not None or time.monotonic() > until:
-                raise Difference("the vault cannot be mounted")
+                with open(self.messages, encoding="utf-8", errors="replace") as f:
+                    raise Difference(f"the vault cannot be mounted: {f.read()}")
             time.sleep(0.005)
 
     def kill_vault(self):
