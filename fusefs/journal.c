@@ -363,8 +363,12 @@ static struct unflushed *unflushed_new(size_t cap)
 // Writes and keeps; takes over u, also on failure. With the lock.
 static int write_kept(struct journal *j, struct unflushed *u)
 {
-	int rc = host_pwrite(j->file, u->bytes, u->len, u->off);
+	int rc = WERR_IO;
 
+	// A record that is not written ends in a vault that takes no more changes: what passes by
+	// itself is given the time to.
+	for (unsigned tries = 0; rc && tries < JOURNAL_WRITE_TRIES; tries++)
+		rc = host_pwrite(j->file, u->bytes, u->len, u->off);
 	if (rc) {
 		free(u);
 		return rc;

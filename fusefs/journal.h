@@ -77,6 +77,8 @@ int journal_start(struct journal *j, uint32_t mount, uint64_t k,
 // (they are kept in memory); if that fails, with its error.
 #define JOURNAL_PAYLOAD_MAX ((4u << 20) - 16)
 #define JOURNAL_UNFLUSHED_MAX (8u << 20)
+// So often a write is tried before it counts as failed.
+#define JOURNAL_WRITE_TRIES 8u
 int journal_append(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve,
 		   uint64_t *ret_sequence) WARN_UNUSED;
 

@@ -196,7 +196,7 @@ START_TEST(test_failed_append)
 	static const size_t sizes[] = {100, 3 * PAGE, 40 * PAGE};
 	const size_t size = sizes[_i % 3];
 	const int again = _i / 3;
-	struct simfault fault = {SIM_WRITE, 1, 1, WERR_IO, 0};
+	struct simfault fault = {SIM_WRITE, 1, JOURNAL_WRITE_TRIES, WERR_IO, 0};
 	uint64_t ino = make("f");
 
 	fill(ino, 0, size, 1);

@@ -101,12 +101,12 @@ START_TEST(test_write_fails)
 	for (unsigned i = 0; i < 4; i++) {
 		ck_ok(append(j, 100, 0));
 		n++;
-		lie_once = 1;
+		lie_once = JOURNAL_WRITE_TRIES;
 		ck_assert_int_eq(append(j, 333, 0), WERR_IO);
 		ck_assert_uint_eq(journal_sequence(j), n);
 		// With and without a flush, and with one that cannot remove the ghost at first.
 		if (i == 2) {
-			fail_once = 1;
+			fail_once = JOURNAL_WRITE_TRIES;
 			ck_assert_int_eq(journal_sync(j), WERR_IO);
 		}
 		if (i)

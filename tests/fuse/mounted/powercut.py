@@ -155,16 +155,27 @@ class Host:
         self.stack.add("umount", self.dir)
 
     def mount_vault(self):
+        """The lock of a process that was killed may be held until the last of its I/O has ended: then once more."""
+        until = time.monotonic() + 120
+        while not self.try_mount(until):
+            with open(self.messages, encoding="utf-8", errors="replace") as f:
+                message = f.read()
+            if "in use" not in message or time.monotonic() > until:
+                raise Difference(f"the vault cannot be mounted: {message}")
+            time.sleep(0.2)
+        self.stack.add(self.kill_vault)
+
+    def try_mount(self, until):
         with open(self.messages, "wb") as f:
             self.process = subprocess.Popen([WARDFS, "mount", "-f", "--passfile", self.passfile, self.vault, self.mnt],
                                             stdin=subprocess.DEVNULL, stderr=f, env=self.env)
-        self.stack.add(self.kill_vault)
-        until = time.monotonic() + 120
         while os.stat(self.mnt).st_dev == os.stat(self.work).st_dev:
             if self.process.poll() is not None or time.monotonic() > until:
-                with open(self.messages, encoding="utf-8", errors="replace") as f:
-                    raise Difference(f"the vault cannot be mounted: {f.read()}")
+                self.process.kill()
+                self.process.wait()
+                return False
             time.sleep(0.005)
+        return True
 
     def kill_vault(self):
         if self.process:
