@@ -108,7 +108,7 @@ struct object {
 	bool unlogged_content; // inline data, size or layout differ from what was logged
 	bool unlogged_xattr;
 	_Atomic int flush_failed; // what stands at the places may not be on the disk, and the host
-				   // no longer says so
+				  // no longer says so
 	bool reborn; // salvage: the header may reach its place only when the checkpoint that has
 		     // it is durable: what leads to the object would else count before its time
 	bool host_written;  // unflushed writes at places since the last datasync
