@@ -251,6 +251,7 @@ static int start_mount(struct broker *b, struct control_call *c, char *dir, char
 	if (!err) {
 		v->hold = json_is_true(json_object_get(control_params(c), "hold"));
 		v->no_anchor = json_is_true(json_object_get(control_params(c), "no_anchor"));
+		v->log_names = json_is_true(json_object_get(control_params(c), "log_names"));
 		v->attendant = a;
 		err = bworker_start(v, ROLE_KEYED, fd, &v->keyed);
 	}

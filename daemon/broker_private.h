@@ -65,6 +65,7 @@ struct bvault {
 	struct bworker *keyed;       // NULL: none
 	struct bworker *keyless;     // NULL: none
 	struct attendant *attendant; // of Mount or Unlock; NULL: none
+	int log_names;               // wardfs(1), --log-names
 	int no_anchor;               // wardfs(1), --no-anchor
 	int hold;                    // the attendant stays for the log
 	int end_code;                // how the last keyed worker ended

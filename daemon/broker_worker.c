@@ -103,9 +103,10 @@ static int start_supervisor(struct bworker *w)
 static int tell_start(struct bworker *w, int fd)
 {
 	const struct bvault *v = w->vault;
-	json_t *j = json_pack("{so so ss ss sb}", "vault", varlink_path(v->dir), "mountpoint",
+	json_t *j = json_pack("{so so ss ss sb sb}", "vault", varlink_path(v->dir), "mountpoint",
 			      varlink_path(v->mountpoint), "options", v->options, "mode",
-			      role_names[w->role], "no_anchor", v->no_anchor);
+			      role_names[w->role], "no_anchor", v->no_anchor, "log_names",
+			      v->log_names);
 	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	int err = text ? 0 : WERR_NOMEM;
 

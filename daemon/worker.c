@@ -148,6 +148,7 @@ static int open_engine(struct worker *w)
 {
 	const struct fs_params params = {
 		.readonly = w->opts.readonly,
+		.log_names = w->log_names,
 		.log = log_line,
 		.log_arg = w,
 		.blocking = fuse_server_blocking,

@@ -78,6 +78,17 @@ static void add_keyslots(json_t *j, const struct fs_status *st)
 	json_object_set_new(j, "keyslots", json_string(hex));
 }
 
+// What was refused, by kind.
+static void add_findings(json_t *j, const struct fs_status *st)
+{
+	json_t *kinds = json_object();
+
+	for (unsigned i = 0; i < FINDING_KINDS; i++)
+		json_object_set_new(kinds, findings_word(i),
+				    json_integer((json_int_t)st->findings[i]));
+	json_object_set_new(j, "findings", kinds);
+}
+
 static json_t *counters(struct fs *fs)
 {
 	struct fs_status st;
@@ -93,6 +104,7 @@ static json_t *counters(struct fs *fs)
 			      "fsyncs", (json_int_t)st.fsyncs, "commits", (json_int_t)st.commits,
 			      "readonly", st.readonly, "readonly_reason", st.readonly_reason);
 	if (j) {
+		add_findings(j, &st);
 		add_anchor(j, &st);
 		add_keyslots(j, &st);
 	}

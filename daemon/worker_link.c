@@ -60,6 +60,7 @@ int worker_link_start(struct worker *w, const struct channel_msg *start, int fd)
 	if (!err)
 		err = mountopts_parse(&w->opts, options);
 	w->no_anchor = json_is_true(json_object_get(j, "no_anchor"));
+	w->log_names = json_is_true(json_object_get(j, "log_names"));
 	json_decref(j);
 	return err;
 }

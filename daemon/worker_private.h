@@ -37,6 +37,7 @@ struct worker {
 	struct mountopts opts;
 	int passphrase_fd; // -1: none
 
+	int log_names; // name files in the log
 	int no_anchor; // do not ask whether this machine has seen a newer state
 
 	struct anchor *anchor;    // NULL: not asked for

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "crypto/rng.h"
+#include "fusefs/findings.h"
 #include "fusefs/salvage.h"
 #include "fusefs/planted.h"
 
@@ -59,6 +60,7 @@ static void free_fs(struct fs *fs)
 	image_map_free(fs->images);
 	hostcache_free(fs->hc);
 	journal_close(fs->j);
+	findings_free(fs->findings);
 	pthread_rwlock_destroy(&fs->cut);
 	pthread_mutex_destroy(&fs->checkpoint_lock);
 	pthread_mutex_destroy(&fs->commit_lock);
@@ -376,13 +378,8 @@ static int start_work(struct fs *fs)
 	return err;
 }
 
-int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
+static void set_params(struct fs *fs, struct vault *v, const struct fs_params *params)
 {
-	struct fs *fs = calloc(1, sizeof *fs);
-
-	if (!fs) {
-		return WERR_NOMEM;
-	}
 	fs->v = v;
 	fs->host = v->host;
 	fs->params = *params;
@@ -395,8 +392,20 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	atomic_store(&fs->k, 1);
 	atomic_store(&fs->epoch, v->h->epoch);
 	atomic_store(&fs->read_only, fs->params.readonly != 0);
-	int err = init_locks(fs);
+}
+
+int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
+{
+	struct fs *fs = calloc(1, sizeof *fs);
+
+	if (!fs) {
+		return WERR_NOMEM;
+	}
+	set_params(fs, v, params);
+	fs->findings = findings_new();
+	int err = fs->findings ? init_locks(fs) : WERR_NOMEM;
 	if (err) {
+		findings_free(fs->findings);
 		free(fs);
 		return err;
 	}
@@ -404,6 +413,7 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 		free_fs(fs);
 		return WERR_LIMIT;
 	}
+	fs->known_mount = v->h->mount;
 	fs->mount = v->h->mount + (v->readonly ? 0 : 1);
 	struct host_space space;
 	fs->small_blocks =
@@ -495,6 +505,7 @@ void fs_get_status(struct fs *fs, struct fs_status *ret)
 		.readonly = atomic_load(&fs->read_only),
 	};
 	memcpy(ret->readonly_reason, fs->read_only_reason, sizeof ret->readonly_reason);
+	findings_count(fs->findings, ret->findings);
 	anchoring_status(fs, ret);
 	vault_slots_digest(fs->v, ret->slots_digest);
 }

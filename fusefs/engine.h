@@ -179,6 +179,7 @@ struct fsync_request {
 };
 
 struct checkpoint; // checkpoint.c
+struct findings;   // findings.h
 
 enum freeze_state {
 	FREEZE_NONE,
@@ -194,9 +195,11 @@ struct fs {
 	struct hostcache *hc;
 	struct journal *j;
 	uint32_t mount;
-	bool small_blocks;  // of the host: a page is not written as a whole, so that content, too,
-			    // is only overwritten when its image is in the journal
-	_Atomic uint64_t k; // number of the next checkpoint; changes only at a cut
+	bool small_blocks; // of the host: a page is not written as a whole, so that content, too,
+			   // is only overwritten when its image is in the journal
+	uint32_t known_mount; // of the vault header as it was found: what is on the host is of this
+			      // one, of an earlier one, or of ours
+	_Atomic uint64_t k;          // number of the next checkpoint; changes only at a cut
 	_Atomic uint32_t epoch;      // current; what the durable header says
 	struct rotation *rotation;   // rotate.c; set before any thread runs
 	pthread_mutex_t header_lock; // one change of the vault header at a time
@@ -218,6 +221,8 @@ struct fs {
 
 	struct image_map *images; // replay only
 	bool replaying;
+	bool quiet; // replay only: what is refused now is only tried
+	struct findings *findings;
 
 	// threads.c
 	pthread_mutex_t work_lock;
@@ -286,6 +291,8 @@ void node_set_generation(struct node *n, uint64_t generation);
 int node_set_target(struct node *n, const void *target, size_t len) WARN_UNUSED;
 // A reference to the node with this number, or NULL.
 struct node *node_find(struct fs *fs, uint64_t number);
+// The node without a reference; with nodes_lock.
+struct node *node_find_locked(const struct fs *fs, uint64_t number);
 // Finds or makes the node that a home entry describes; referenced. home is the directory whose
 // table has it. `look` raises the look-up count.
 int node_from_entry(struct fs *fs, const struct entry *e, struct node *home, table_place place,
@@ -538,7 +545,11 @@ void rotation_moved(struct fs *fs, struct node *n);
 void fs_log(struct fs *fs, int priority, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 // An integrity finding: counted and logged. Returns err.
+// what: a literal.
 int fs_refuse(struct fs *fs, uint64_t number, int err, const char *what);
+// The same for WERR_ROLLBACK, with the two generations.
+int fs_refuse_older(struct fs *fs, uint64_t number, const char *what, uint64_t found,
+		    uint64_t wanted);
 void fs_set_read_only(struct fs *fs, const char *reason);
 
 #endif

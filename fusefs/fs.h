@@ -16,6 +16,7 @@
 
 #include "crypto/table_page.h"
 #include "crypto/werr.h"
+#include "fusefs/findings.h"
 #include "fusefs/vault.h"
 
 #define FS_ROOT 1ull
@@ -42,6 +43,7 @@ struct fs_params {
 	// thread, must not call back.
 	void (*log)(void *arg, int priority, const char *line);
 	void *log_arg;
+	int log_names; // lines about findings name the file, where its name is at hand
 	// Called right before the calling thread waits for the disk or for another thread: a server
 	// may let somebody else work meanwhile. Any thread, locks held: must not call back, and
 	// must be quick. NULL: nobody wants to know.
@@ -160,6 +162,8 @@ struct fs_dirent {
 	const char *name;    // NUL-terminated, valid during the call
 	uint64_t cookie;     // where to go on *after* this entry
 	struct fs_stat stat; // attr is filled in plus mode only; ino and type always
+	int unknown; // plus mode: no attributes can be had, and no look-up was counted: a look-up
+		     // will say why
 };
 // Returns 0 to take the entry, non-zero to stop before it (it is not delivered: no look-up count).
 typedef int (*fs_dirent_fn)(void *arg, const struct fs_dirent *d);
@@ -197,8 +201,9 @@ struct fs_status {
 	uint64_t generation; // of the last checkpoint
 	uint64_t journal_used, journal_capacity;
 	uint64_t nodes, overlay_bytes, metadata_bytes;
-	uint64_t refusals;        // integrity findings
-	uint64_t fsyncs, commits; // fsyncs answered, journal flushes for them
+	uint64_t refusals;                // integrity findings
+	uint64_t findings[FINDING_KINDS]; // the same by kind
+	uint64_t fsyncs, commits;         // fsyncs answered, journal flushes for them
 	int readonly;
 	char readonly_reason[96]; // empty unless the engine made itself read-only
 	int anchor;               // 1: kept; 0: none; negative: the code why it is behind

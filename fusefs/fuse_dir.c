@@ -248,9 +248,9 @@ static int add_entry_plus(void *arg, const struct fs_dirent *d)
 	struct fuse_entry_param entry;
 
 	fuse_convert_entry(&d->stat, &entry);
-	// No look-up is counted for these two: number 0 tells the kernel to make nothing of the
-	// attributes.
-	if (strcmp(d->name, ".") == 0 || strcmp(d->name, "..") == 0)
+	// No look-up is counted for these: number 0 tells the kernel to make nothing of the
+	// attributes, which are zeros where something was refused.
+	if (strcmp(d->name, ".") == 0 || strcmp(d->name, "..") == 0 || d->unknown)
 		entry.ino = 0;
 	size_t n = fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used, d->name,
 					  &entry, (off_t)d->cookie);

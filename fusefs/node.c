@@ -70,7 +70,7 @@ static void grow_locked(struct fs *fs)
 	fs->nodes_buckets = buckets;
 }
 
-static struct node *find_locked(struct fs *fs, uint64_t number)
+struct node *node_find_locked(const struct fs *fs, uint64_t number)
 {
 	struct node *n = fs->nodes[bucket_of(fs, number)];
 
@@ -83,7 +83,7 @@ static struct node *find_locked(struct fs *fs, uint64_t number)
 struct node *node_find(struct fs *fs, uint64_t number)
 {
 	pthread_mutex_lock(&fs->nodes_lock);
-	struct node *n = find_locked(fs, number);
+	struct node *n = node_find_locked(fs, number);
 	if (n) {
 		n->refs++;
 	}
@@ -151,7 +151,7 @@ int node_new(struct fs *fs, uint64_t number, uint64_t incarnation, uint8_t type,
 		return WERR_NOMEM;
 	}
 	pthread_mutex_lock(&fs->nodes_lock);
-	if (find_locked(fs, number)) {
+	if (node_find_locked(fs, number)) {
 		pthread_mutex_unlock(&fs->nodes_lock);
 		free_node(fs, n);
 		return WERR_EXISTS;
@@ -173,7 +173,7 @@ int node_from_entry(struct fs *fs, const struct entry *e, struct node *home, tab
 		    bool look, struct node **ret)
 {
 	pthread_mutex_lock(&fs->nodes_lock);
-	struct node *n = find_locked(fs, e->number);
+	struct node *n = node_find_locked(fs, e->number);
 	if (n) {
 		// One number, two objects: only a forged or mixed table says so.
 		if (n->incarnation != e->incarnation || n->type != e->type) {

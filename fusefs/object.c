@@ -492,9 +492,11 @@ static int open_header(struct fs *fs, struct node *n, const uint8_t *page, struc
 		return fs_refuse(fs, n->number, WERR_DAMAGED, "type differs from its entry");
 	}
 	if (h->generation < n->bound) {
-		return fs_refuse(fs, n->number, WERR_ROLLBACK, "older than its directory allows");
+		return fs_refuse_older(fs, n->number, "older than its directory allows",
+				       h->generation, n->bound);
 	}
-	if (h->generation >> 40 > fs->mount) {
+	// What this mount has written itself is known by its entry, or by the node.
+	if (h->generation >> 40 > fs->known_mount && h->generation > n->generation) {
 		return fs_refuse(fs, n->number, WERR_ROLLBACK,
 				 "from a later mount than the vault header knows: the header was "
 				 "rolled back");

@@ -2,6 +2,7 @@
 // Reading a directory: places are cookies, so entries may come and go between two calls.
 #include "fusefs/engine.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "fusefs/planted.h"
@@ -32,9 +33,10 @@ static int emit_dots(struct fs *fs, struct node *dir, uint64_t cookie, fs_dirent
 }
 
 // One entry copied out, so that no lock is held while the child's attributes are read and the
-// caller is called.
+// caller is called. *ret_child: what kept the child from being found; the entry is there all the
+// same.
 static int next_entry(struct fs *fs, struct node *dir, table_place *from, bool plus, char *name,
-		      struct fs_dirent *d, struct node **ret_node, bool *ret_gone)
+		      struct fs_dirent *d, struct node **ret_node, int *ret_child)
 {
 	bool exclusive;
 	struct entry e;
@@ -49,21 +51,21 @@ static int next_entry(struct fs *fs, struct node *dir, table_place *from, bool p
 		*from = place + 1;
 	} while (err == 0 && dir == fs->root && place <= ROOT_LINKS_PLACE);
 	*ret_node = NULL;
+	*ret_child = 0;
 	if (err == 0) {
 		memcpy(name, e.name, e.name_len);
 		name[e.name_len] = '\0';
 		d->cookie = COOKIE_FIRST + place;
 		d->stat = (struct fs_stat){.ino = e.number, .type = e.type};
 		if (plus && e.kind == ENTRY_HOME) {
-			err = node_from_entry(fs, &e, dir, place, true, ret_node);
+			*ret_child = node_from_entry(fs, &e, dir, place, true, ret_node);
 		}
 	}
 	bool link = err == 0 && plus && e.kind == ENTRY_LINK;
 	uint64_t incarnation = e.incarnation;
 	node_unlock(dir);
 	if (link) {
-		err = dir_linked(fs, dir, place, d->stat.ino, incarnation, ret_node);
-		*ret_gone = err == WERR_NOTFOUND;
+		*ret_child = dir_linked(fs, dir, place, d->stat.ino, incarnation, ret_node);
 	}
 	return err;
 }
@@ -99,24 +101,24 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent
 	while (err == 0 && !stop) {
 		struct fs_dirent d = {.name = name};
 		struct node *n;
-		bool gone = false; // unlinked right now
+		int child;
 
-		err = next_entry(fs, dir, &from, plus, name, &d, &n, &gone);
-		if (gone) {
-			err = 0;
-			continue;
-		}
+		err = next_entry(fs, dir, &from, plus, name, &d, &n, &child);
 		if (err == WERR_NOTFOUND) {
 			err = 0;
 			break;
 		}
-		if (err == WERR_DAMAGED && plus) {
-			err = 0; // refused and logged; still listed, a look-up says EIO
-			n = NULL;
+		if (err == 0 && child == WERR_NOTFOUND) {
+			continue; // unlinked right now
+		}
+		if (err == 0 && child && werr_errno(child) != EIO) {
+			err = child; // no memory …
 		}
 		if (err) {
 			break;
 		}
+		// What was refused is logged, and still listed: a look-up says EIO.
+		d.unknown = child != 0;
 		if (n) {
 			pthread_rwlock_rdlock(&n->lock);
 			fs_fill_stat(n, &d.stat);

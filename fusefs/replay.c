@@ -89,22 +89,19 @@ static int load_existing(struct replay *rp, struct node *n)
 	struct fs *fs = rp->fs;
 
 	bool probe = n->base == 0;
-	uint64_t refusals = atomic_load(&fs->refusals);
-	void (*log)(void *, int, const char *) = fs->params.log;
 	struct salvage *salvage = fs->params.salvage;
 	if (probe) {
 		if (!host_file_exists(fs, n->number)) {
 			return object_load(fs, n);
 		}
-		fs->params.log = NULL;
+		fs->quiet = true;
 		fs->params.salvage = NULL; // what does not open is a leftover, no damage
 		n->base = 1;
 	}
 	int err = object_load(fs, n);
 	if (probe) {
-		fs->params.log = log;
+		fs->quiet = false;
 		fs->params.salvage = salvage;
-		atomic_store(&fs->refusals, refusals);
 	}
 	// What the log knows without a checkpoint can only have been stored by the last one, the
 	// one in progress then. An equal number of an older generation was left by a checkpoint
@@ -119,9 +116,10 @@ static int load_existing(struct replay *rp, struct node *n)
 	}
 	if (!probe) {
 		return err ? err
-			   : fs_refuse(fs, n->number, WERR_ROLLBACK,
-				       "newer than the journal's last checkpoint: the journal was "
-				       "shortened");
+			   : fs_refuse_older(fs, n->number,
+					     "newer than the journal's last checkpoint: the "
+					     "journal was shortened",
+					     n->base, rp->generation);
 	}
 	if (err == WERR_NOMEM) {
 		return err;
@@ -604,7 +602,8 @@ static int finish_node(struct replay *rp, struct touched *t)
 		return err;
 	}
 	if (n->bound > n->base) {
-		return fs_refuse(fs, n->number, WERR_ROLLBACK, "older than its directory allows");
+		return fs_refuse_older(fs, n->number, "older than its directory allows", n->base,
+				       n->bound);
 	}
 	if (n->type != OBJECT_DIR) {
 		err = replay_pages_finish(fs, n);

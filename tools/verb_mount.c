@@ -43,6 +43,7 @@ struct request {
 	int nonempty;
 	int foreground;
 	int no_anchor;
+	int log_names;
 	const char *operands[2]; // DIR, MNT as given
 	char dir[PATH_MAX];      // absolute
 	char mountpoint[PATH_MAX];
@@ -53,7 +54,7 @@ struct request {
 	struct control_client *client;
 };
 
-enum { KEY_RO = 1, KEY_NO_ANCHOR };
+enum { KEY_RO = 1, KEY_NO_ANCHOR, KEY_LOG_NAMES };
 
 // "nonempty" is about the mount point, which the FUSE side does not look at. Takes it out of the
 // list.
@@ -128,6 +129,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_NO_ANCHOR:
 		r->no_anchor = 1;
 		return 0;
+	case KEY_LOG_NAMES:
+		r->log_names = 1;
+		return 0;
 	case ARGP_KEY_SUCCESS:
 		if (r->no_anchor && !r->opts.readonly)
 			argp_failure(state, EXIT_WARD_USAGE, 0,
@@ -144,6 +148,8 @@ static const struct argp_option table[] = {
 	{"ro", KEY_RO, NULL, 0, "read-only; writes nothing to the vault", 0},
 	{"no-anchor", KEY_NO_ANCHOR, NULL, 0,
 	 "with --ro: also when this machine has seen a newer state of the vault", 0},
+	{"log-names", KEY_LOG_NAMES, NULL, 0,
+	 "name the files in the log that were changed outside wardfs", 0},
 	{"foreground", 'f', NULL, 0, "stay in the foreground, log to standard error", 0},
 	{0},
 };
@@ -405,9 +411,10 @@ static json_t *mount_params(const struct request *r)
 		json_decref(options);
 		return NULL;
 	}
-	return json_pack("{so so so sb sb sI}", "vault", varlink_path(r->dir), "mountpoint",
+	return json_pack("{so so so sb sb sb sI}", "vault", varlink_path(r->dir), "mountpoint",
 			 varlink_path(r->mountpoint), "options", options, "hold", r->foreground,
-			 "no_anchor", r->no_anchor, "namespace", (json_int_t)st.st_ino);
+			 "no_anchor", r->no_anchor, "log_names", r->log_names, "namespace",
+			 (json_int_t)st.st_ino);
 }
 
 static int call_mount(struct control_client *c, struct request *r)

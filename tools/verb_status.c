@@ -108,6 +108,22 @@ static void print_anchor(const json_t *state)
 		print_text("  anchor:   an older state would not be noticed: ", anchor);
 }
 
+static void print_findings(const json_t *findings)
+{
+	static const char *const kinds[] = {"changed", "older", "missing", "malformed"};
+	const char *between = "";
+
+	fputs("  refused:  ", stdout);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		const json_int_t n = number(findings, kinds[i]);
+
+		if (n)
+			printf("%s%lld %s", between, (long long)n, kinds[i]);
+		between = n ? ", " : between;
+	}
+	putchar('\n');
+}
+
 static void print_mount(const json_t *state)
 {
 	const char *reason = json_string_value(json_object_get(state, "readonly_reason"));
@@ -133,6 +149,8 @@ static void print_mount(const json_t *state)
 	printf("  memory:   %lld KiB metadata, %lld KiB data not yet in place\n",
 	       (long long)number(state, "metadata_bytes") / 1024,
 	       (long long)number(state, "overlay_bytes") / 1024);
+	if (refusals)
+		print_findings(json_object_get(state, "findings"));
 	if (refusals)
 		printf("  REFUSED:  %lld times something changed outside wardfs (see the log)\n",
 		       (long long)refusals);

@@ -234,6 +234,11 @@ def run_all(selected, program, tmp):
     return 1 if failed else 0
 
 
+def names():
+    """Of all cases, as patterns for main."""
+    return [c.__name__.replace('_', '-') for c in _cases]
+
+
 def main(patterns):
     if os.geteuid() != 0:
         print('skip cli # these cases need root')
