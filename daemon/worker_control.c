@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "crypto/gcm.h"
+#include "daemon/rotation_json.h"
 
 struct worker_control {
 	struct worker_about about;
@@ -120,6 +121,7 @@ static int status_method(void *arg, struct control_call *c)
 	if (!fs)
 		return WERR_LOCKED;
 	json_t *j = counters(fs);
+	json_object_set_new(j, "rotation", rotation_json(fs));
 	json_object_set_new(j, "frozen", json_boolean(fs_frozen(fs)));
 	json_object_set_new(j, "aes_backend", json_string(gcm_backend()));
 	worker_control_done(w);
@@ -149,9 +151,14 @@ static int stop_method(void *arg, struct control_call *c)
 }
 
 static const struct control_method worker_methods[] = {
-	{"Status", status_method, 0}, {"Checkpoint", checkpoint_method, 0},
-	{"Stop", stop_method, 0},     {"Freeze", worker_freeze, 0},
+	{"Status", status_method, 0},
+	{"Checkpoint", checkpoint_method, 0},
+	{"Stop", stop_method, 0},
+	{"Freeze", worker_freeze, 0},
 	{"Thaw", worker_thaw, 0},
+	{"Rotate", worker_rotate, CONTROL_FD},
+	{"RotateStatus", worker_rotate_status, 0},
+	{"RotatePause", worker_rotate_pause, 0},
 };
 
 // ---- life ----

@@ -39,6 +39,10 @@ void worker_control_finish(struct worker_control *w);
 int worker_freeze(void *arg, struct control_call *c);
 int worker_thaw(void *arg, struct control_call *c);
 
+int worker_rotate(void *arg, struct control_call *c);
+int worker_rotate_status(void *arg, struct control_call *c);
+int worker_rotate_pause(void *arg, struct control_call *c);
+
 // The engine, held open until worker_control_done; NULL: it is closing.
 struct fs *worker_control_fs(struct worker_control *w);
 void worker_control_done(struct worker_control *w);

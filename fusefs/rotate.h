@@ -51,6 +51,8 @@ struct rotate_status {
 	int error; // why it waits
 };
 
+// The root key, from what opens the vault (crypto/offer.h). Codes as vault_unlock.
+int rotate_root_key(struct fs *fs, const struct secret *offer, uint8_t **ret) WARN_UNUSED;
 // Begins: a new epoch, the header says so durably. root_key: of this vault (vault_root_key).
 // WERR_BUSY: one is under way (or was left incomplete; rotate_again takes that up). WERR_READONLY,
 // WERR_AUTH (root key), WERR_INVALID, WERR_NOTFOUND (path), and the errors of writing the header,

@@ -100,7 +100,7 @@ static int apply(struct vault_header *h, const uint8_t *root_key, const struct s
 	struct keyslot_info info = {0};
 	int err = 0;
 
-	if (c->verb != SLOT_ADD) {
+	if (c->verb != SLOT_ADD && c->verb != SLOT_KEEP) {
 		if (!is_used(h, index))
 			return WERR_NOTFOUND;
 		err = keyslot_info(h->slots[index], &info);
@@ -120,6 +120,12 @@ static int apply(struct vault_header *h, const uint8_t *root_key, const struct s
 		// Before the new root key is sealed for every slot that is there.
 		memset(h->slots[index], 0, KEYSLOT_BYTES);
 		return keyring_renew(h, root_key, ret_root);
+	case SLOT_KEEP:
+		for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+			if (!(c->keep >> i & 1))
+				memset(h->slots[i], 0, KEYSLOT_BYTES);
+		}
+		return slots_used(h) ? keyring_renew(h, root_key, ret_root) : WERR_INVALID;
 	case SLOT_REPLACE:
 		err = keyring_renew(h, root_key, ret_root);
 		return err ? err : make_slot(h, index, c, &info, *ret_root);

@@ -14,12 +14,14 @@ enum slot_verb {
 	SLOT_ADD,     // into the first free slot; root key and epochs stay
 	SLOT_REPLACE, // another secret in the same place; new root key and master epoch
 	SLOT_REMOVE,  // likewise
+	SLOT_KEEP,    // removes all but those in `keep`; new root key and master epoch
 	SLOT_RELABEL, // takes the slot's own secret; root key and epochs stay
 };
 
 struct slot_change {
 	enum slot_verb verb;
 	unsigned index;    // not for SLOT_ADD
+	uint32_t keep;     // SLOT_KEEP: a bit for each slot
 	const char *label; // NULL: the one it has, or none
 	// The secret: of the new slot with all its factors (SLOT_ADD, SLOT_REPLACE), or the slot's
 	// own (SLOT_RELABEL).

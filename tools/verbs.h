@@ -15,6 +15,7 @@ int verb_header(int argc, char **argv);
 int verb_erase(int argc, char **argv);
 int verb_who(int argc, char **argv);
 int verb_bench(int argc, char **argv);
+int verb_rotate(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_freeze(int argc, char **argv);
 int verb_thaw(int argc, char **argv);

@@ -44,6 +44,8 @@ static const struct verb {
 	 "say who can open a vault, and what removed secrets still can"},
 	{"key", "wardfs key", verb_key, "list|add|remove|change|test|label [OPTION...] DIR",
 	 "the secrets that open a vault"},
+	{"rotate", "wardfs rotate", verb_rotate, "[OPTION...] DIR|MNT",
+	 "give every object new keys, and drop the old ones"},
 	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
 	{"freeze", "wardfs freeze", verb_freeze, "[--timeout T] MNT",
 	 "hold the vault still, for a copy or snapshot of it while it is mounted"},

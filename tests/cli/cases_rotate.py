@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rotate: of a vault directory, of a mounted vault, of a part; interrupted, paused, refused; after a leak."""
+import hashlib
+import json
+import os
+import signal
+import time
+
+from cases_mount import both
+from harness import CHEAP, PASSPHRASE, case, check, wait_until
+
+KDF = CHEAP[:4]
+
+
+def fill(mnt, files=40, big=6 << 20):
+    """A small tree; returns its checksums."""
+    for i in range(files):
+        folder = os.path.join(mnt, f'd{i % 5}')
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, f'file{i}'), 'wb') as f:
+            f.write(os.urandom(100 + i * 997))
+    with open(os.path.join(mnt, 'big'), 'wb') as f:
+        f.write(os.urandom(big))
+    os.link(os.path.join(mnt, 'big'), os.path.join(mnt, 'd1', 'linked'))
+    os.symlink('x' * 2000, os.path.join(mnt, 'd2', 'long'))
+    return sums(mnt)
+
+
+def sums(mnt):
+    found = {}
+    for folder, _, names in os.walk(mnt):
+        for name in names:
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                found[os.path.relpath(path, mnt)] = os.readlink(path)
+            else:
+                with open(path, 'rb') as f:
+                    found[os.path.relpath(path, mnt)] = hashlib.sha256(f.read()).hexdigest()
+    return found
+
+
+def pages(vault):
+    """Every page of every object's file."""
+    found = set()
+    for folder, _, names in os.walk(vault):
+        for name in names:
+            if len(name) == 16:
+                with open(os.path.join(folder, name), 'rb') as f:
+                    while page := f.read(4096):
+                        if page.count(0) < 4096:
+                            found.add(page)
+    return found
+
+
+def filled(w, **more):
+    v, mnt = both(w)
+    w.ok('mount', v, mnt)
+    want = fill(mnt, **more)
+    w.ok('umount', mnt)
+    return v, mnt, want
+
+
+def passfile(w):
+    with open(w.path('pass'), 'wb') as f:
+        f.write(PASSPHRASE + b'\n')
+    return w.path('pass')
+
+
+def rotation(w, mnt):
+    entries = json.loads(w.ok('status', '--json', stdin=None))['mounts']
+    return next(e for e in entries if e['mountpoint'] == mnt)['rotation']
+
+
+def same(w, v, mnt, want, **more):
+    w.ok('mount', v, mnt, **more)
+    check(sums(mnt) == want, 'the content is another one')
+    w.ok('umount', mnt)
+
+
+@case
+def rotate_keys_and_contents(w):
+    v, mnt, want = filled(w)
+    before = pages(v)
+    check('epoch 2' in w.ok('rotate', v), 'no epoch in the answer')
+    after = pages(v)
+    check(len(before & after) > 1000, 'a rotation of the keys has sealed the pages again')
+    check('every page' in w.ok('rotate', '--contents', v), 'answer')
+    check(not after & pages(v), 'pages are as they were before a rotation of the contents')
+    same(w, v, mnt, want)
+
+
+@case
+def rotate_a_mounted_vault(w):
+    v, mnt, want = filled(w)
+    w.ok('mount', v, mnt)
+    check(rotation(w, mnt)['state'] == 'idle', 'state before')
+    w.ok('rotate', mnt)
+    w.ok('rotate', '--contents', mnt)
+    state = rotation(w, mnt)
+    check(state['state'] == 'ended' and state['epochs'] == 1 and state['epoch'] == 3, repr(state))
+    check(sums(mnt) == want, 'the content is another one')
+    w.ok('umount', mnt)
+    same(w, v, mnt, want)
+
+
+@case
+def rotate_a_part(w):
+    v, mnt, want = filled(w)
+    w.refused(14, ['nosuch', 'no such file'], 'rotate', '--contents', '--path', 'nosuch', v)
+    before = pages(v)
+    check('older epochs stay' in w.ok('rotate', '--contents', '--path', 'd3', v), 'answer')
+    check(len(before & pages(v)) > 1000, 'the whole was sealed again')
+    w.ok('mount', v, mnt)
+    w.refused(2, '--contents', 'rotate', os.path.join(mnt, 'd1'))
+    w.ok('rotate', '--contents', os.path.join(mnt, 'd1'))
+    state = rotation(w, mnt)
+    check(state['subtree'] and state['epochs'] == 3, repr(state))
+    w.ok('rotate', mnt)
+    check(rotation(w, mnt)['epochs'] == 1, 'older epochs after a whole rotation')
+    w.ok('umount', mnt)
+    same(w, v, mnt, want)
+
+
+@case
+def rotate_pauses_resumes_and_refuses_a_second(w):
+    v, mnt, want = filled(w, big=20 << 20)
+    w.ok('mount', v, mnt)
+    w.refused(14, 'no rotation is under way', 'rotate', '--pause', mnt)
+    w.ok('rotate', '--contents', '--background', '--max-rate', '200K', mnt)
+    w.refused(6, ['another rotation', 'status'], 'rotate', mnt)
+    w.ok('rotate', '--pause', mnt)
+    check(rotation(w, mnt)['state'] == 'paused', 'not paused')
+    done = rotation(w, mnt)['bytes_done']
+    time.sleep(0.5)
+    check(rotation(w, mnt)['bytes_done'] <= done + (1 << 20), 'it goes on in a pause')
+    w.ok('rotate', '--resume', '--max-rate', '1G', mnt)
+    wait_until(lambda: rotation(w, mnt)['state'] == 'ended', 'the rotation ended', 60)
+    check(sums(mnt) == want, 'the content is another one')
+    w.ok('umount', mnt)
+
+
+@case
+def rotate_goes_on_at_the_next_mount(w):
+    v, mnt, want = filled(w, big=20 << 20)
+    w.ok('mount', v, mnt)
+    w.ok('rotate', '--contents', '--background', '--max-rate', '100K', mnt)
+    w.ok('umount', mnt)
+    w.refused(6, 'another rotation', 'rotate', '--contents', '--path', 'd1', v)
+    w.ok('mount', v, mnt)
+    wait_until(lambda: rotation(w, mnt)['state'] == 'ended', 'the rotation ended', 60)
+    check(rotation(w, mnt)['epochs'] == 1, 'older epochs')
+    check(sums(mnt) == want, 'the content is another one')
+    w.ok('umount', mnt)
+
+
+@case
+def rotate_interrupted_goes_on(w):
+    v, mnt, want = filled(w, big=20 << 20)
+    work = w.start('rotate', '--contents', '--max-rate', '100K', '--progress=json', v,
+                   stdin=open(passfile(w), 'rb'), stderr=-1)
+    line = json.loads(work.stderr.readline())
+    check(line['level'] == 'contents' and line['epoch'] == 2, repr(line))
+    work.send_signal(signal.SIGUSR1)
+    while json.loads(work.stderr.readline())['state'] != 'paused':
+        pass
+    work.send_signal(signal.SIGUSR2)
+    while json.loads(work.stderr.readline())['state'] == 'paused':
+        pass
+    work.send_signal(signal.SIGINT)
+    rest = work.stderr.read()
+    work.stderr.close()
+    check(work.wait(60) != 0 and b'goes on' in rest, repr(rest))
+    done = w.run('rotate', v)
+    check(done.returncode == 0 and b'begun before' in done.stderr, repr(done.stderr))
+    check(b'epoch 2' in done.stdout and b'every page' in done.stdout, repr(done.stdout))
+    same(w, v, mnt, want)
+
+
+@case
+def rotate_after_a_kill_goes_on(w):
+    v, mnt, want = filled(w, big=20 << 20)
+    for _ in range(3):
+        work = w.start('rotate', '--contents', '--max-rate', '4M', '--progress=json', v,
+                       stdin=open(passfile(w), 'rb'), stderr=-1)
+        for line in work.stderr:
+            if b'"running"' in line:
+                break
+        work.kill()
+        work.wait()
+        work.stderr.close()
+    check(w.run('rotate', v).returncode == 0, 'the rotation does not go on')
+    same(w, v, mnt, want)
+
+
+@case
+def rotate_after_a_leak(w):
+    v, mnt, want = filled(w)
+    new, other = w.path('new'), w.path('other')
+    for path, text in ((new, b'a new one\n'), (other, b'another\n')):
+        with open(path, 'wb') as f:
+            f.write(text)
+        os.chmod(path, 0o600)
+    w.ok('key', 'add', *KDF, '--new-passfile', other, v)
+    w.refused(2, '--after-leak', 'rotate', '--keep', '1', v)
+    w.ok('mount', v, mnt)
+    w.refused(6, ['mounted', 'umount'], 'rotate', '--after-leak', '--yes', mnt)
+    w.ok('umount', mnt)
+    w.ok('rotate', '--after-leak', '--yes', '--new-passfile', new, *KDF, v)
+    w.refused(3, 'wrong passphrase', 'mount', v, mnt)
+    w.refused(3, 'wrong passphrase', 'mount', v, mnt, stdin=b'another\n')
+    same(w, v, mnt, want, stdin=b'a new one\n')
+    w.ok('key', 'add', *KDF, '--new-passfile', other, v, stdin=b'a new one\n')
+    w.ok('rotate', '--after-leak', '--yes', '--keep', '1', v, stdin=b'a new one\n')
+    same(w, v, mnt, want, stdin=b'another\n')
+    same(w, v, mnt, want, stdin=b'a new one\n')
+
+
+@case
+def rotate_refuses(w):
+    v, mnt = both(w)
+    w.refused(3, 'wrong passphrase', 'rotate', v, stdin=b'wrong\n')
+    w.refused(2, '--contents', 'rotate', '--path', 'x', v)
+    w.refused(2, ['mount point', 'SIGUSR1'], 'rotate', '--pause', v)
+    w.refused(14, 'neither a vault', 'rotate', mnt)
+    w.ok('mount', v, mnt)
+    w.refused(6, 'mount point', 'rotate', v)
+    w.refused(3, 'wrong passphrase', 'rotate', mnt, stdin=b'wrong\n')
+    w.ok('umount', mnt)
+    w.ok('mount', '--ro', v, mnt)
+    done = w.run('rotate', mnt)
+    check(done.returncode != 0 and b'read-only' in done.stderr, repr(done.stderr))
+    w.ok('umount', mnt)
+    check(PASSPHRASE not in w.run('rotate', v).stdout, 'a passphrase in the answer')

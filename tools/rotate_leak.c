@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// After a leak: only what is named stays, and nothing that was known before opens what comes.
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tools/confirm.h"
+#include "tools/edit.h"
+#include "tools/report.h"
+#include "tools/rotate.h"
+
+// On a terminal each further keyslot is asked about; else those of --keep stay.
+static int choose(const struct edit *e, struct rotate_request *r)
+{
+	const struct vault_header *h = vault_edit_header(e->vault);
+
+	r->keep |= 1u << vault_edit_slot(e->vault);
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		struct keyslot_info info;
+		char kind[64], question[256];
+
+		if (keyslot_info(h->slots[i], &info) || info.kind == KEYSLOT_EMPTY)
+			continue;
+		if (r->keep >> i & 1 || r->yes || !isatty(STDIN_FILENO))
+			continue;
+		secrets_kind_name(info.kind, kind, sizeof(kind));
+		snprintf(question, sizeof(question), "Keep keyslot %u (%s%s%s)?", i, kind,
+			 info.label[0] ? ", " : "", info.label);
+		if (!confirm_yes(question))
+			r->keep |= 1u << i;
+	}
+	return 0;
+}
+
+static int check_keep(const struct edit *e, const struct rotate_request *r)
+{
+	struct keyslot_info info;
+
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		int err = r->keep >> i & 1 ? edit_find_slot(e, i, &info) : 0;
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int keep_slots(struct edit *e, const struct rotate_request *r)
+{
+	const struct slot_change c = {.verb = SLOT_KEEP, .keep = r->keep};
+
+	return edit_apply(e, &c, NULL);
+}
+
+// The secret that was used may be the one that leaked: a new one takes its place first.
+static int replace(struct edit *e, struct rotate_request *r, struct secret *offer)
+{
+	struct secrets_made made = {0};
+	struct slot_change c = {.verb = SLOT_REPLACE,
+				.index = vault_edit_slot(e->vault),
+				.now_s = (uint64_t)time(NULL)};
+	int err = secrets_make(&r->fresh, &made);
+
+	if (!err)
+		err = edit_choose_kdf(&r->kdf, made.kind, &c.kdf);
+	if (!err) {
+		c.offer = &made.offer;
+		c.kind = made.kind;
+		c.params = made.params_len ? made.params : NULL;
+		c.params_len = made.params_len;
+		err = edit_apply(e, &c, NULL);
+	}
+	if (!err)
+		err = secret_copy(offer, made.offer.bytes, made.offer.len);
+	secrets_made_clear(&made);
+	return err;
+}
+
+static int wants_new(const struct rotate_request *r)
+{
+	return r->fresh.passphrase.kind != PASSPHRASE_AUTO ||
+	       (isatty(STDIN_FILENO) && !r->yes &&
+		!confirm_yes("Is the secret that you just gave the one that leaked?"));
+}
+
+int rotate_after_leak(struct rotate_request *r, struct secret *ret_offer)
+{
+	struct edit e;
+	int err = edit_begin(r->target, &r->source, &e);
+
+	if (!err)
+		err = choose(&e, r);
+	if (!err)
+		err = check_keep(&e, r);
+	if (!err)
+		err = keep_slots(&e, r);
+	if (!err && wants_new(r))
+		err = replace(&e, r, ret_offer);
+	else if (!err)
+		err = secret_copy(ret_offer, e.offer.bytes, e.offer.len);
+	edit_end(&e);
+	return err;
+}
