@@ -134,7 +134,10 @@ static void answer_attr(fuse_req_t req, int err, const struct fs_stat *st)
 		return;
 	}
 	fuse_convert_stat(st, &out);
-	fuse_reply_attr(req, &out, FUSE_TIMEOUT_S);
+	// While it is being locked the kernel is not told what it had just forgotten.
+	bool locking = atomic_load_explicit(&fuse_server_of(req)->refusal.error,
+					    memory_order_relaxed) != 0;
+	fuse_reply_attr(req, &out, locking ? 0 : FUSE_TIMEOUT_S);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -140,6 +140,9 @@ static int parse_arg(const uint8_t *arg, size_t len, bool ext, size_t payload_ma
 	case FUSE_SETATTR:
 		memcpy(&word, arg, sizeof(word));
 		ret->kill = (word & FATTR_KILL_SUIDGID) != 0;
+		ret->times = (word & FATTR_CTIME) != 0 &&
+			     (word & ~(uint32_t)(FATTR_MTIME | FATTR_CTIME | FATTR_FH |
+						 FATTR_LOCKOWNER)) == 0;
 		return 0;
 	case FUSE_BATCH_FORGET:
 		memcpy(&word, arg, sizeof(word));

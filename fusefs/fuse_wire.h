@@ -21,6 +21,7 @@ struct wire_request {
 	bool kill;   // suid, sgid and capabilities are to be cleared
 	bool heavy;  // may take long or block
 	bool change; // changes something in the vault
+	bool times;  // SETATTR of what the kernel has kept: times of a file that was written to
 	// INIT: what the kernel offers.
 	uint32_t init_flags;
 	// SETXATTR
