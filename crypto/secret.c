@@ -77,6 +77,8 @@ static struct {
 	LIST_HEAD(run_list, run) partial[CLASSES];
 	unsigned spare; // arenas whose runs are all free
 	bool unlocked;
+	void (*on_unlocked)(void *arg); // NULL: nobody asked, or was told
+	void *on_unlocked_arg;
 	int fork_pipe[2]; // while a fork is under way; -1: none
 } heap = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -202,6 +204,17 @@ static void fork_setup(void)
 		abort();
 }
 
+// With the lock.
+static void note_unlocked(void)
+{
+	void (*fn)(void *arg) = heap.on_unlocked;
+
+	heap.unlocked = true;
+	heap.on_unlocked = NULL;
+	if (fn)
+		fn(heap.on_unlocked_arg);
+}
+
 // A zeroed span of `bytes` (a multiple of the page size) between two guard pages.
 static struct span *span_map(size_t bytes)
 {
@@ -233,7 +246,7 @@ static struct span *span_map(size_t bytes)
 	s->bytes = bytes;
 	s->pages = pages;
 	if (pages == SECRET_PAGES_PLAIN)
-		heap.unlocked = true;
+		note_unlocked();
 	LIST_INSERT_HEAD(&heap.spans, s, link);
 	leak_root(s, bytes, true);
 	return s;
@@ -436,6 +449,16 @@ int secret_unlocked(void)
 
 	pthread_mutex_unlock(&heap.lock);
 	return unlocked;
+}
+
+void secret_on_unlocked(void (*fn)(void *arg), void *arg)
+{
+	pthread_mutex_lock(&heap.lock);
+	heap.on_unlocked = fn;
+	heap.on_unlocked_arg = arg;
+	if (heap.unlocked)
+		note_unlocked();
+	pthread_mutex_unlock(&heap.lock);
 }
 
 static size_t whole_pages(size_t n)

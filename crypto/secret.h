@@ -38,6 +38,10 @@ int secret_unlocked(void);
 void *secret_share(size_t n);
 void secret_unshare(void *p, size_t n);
 
+// Calls fn once, when memory cannot be locked for the first time (at once if that has happened).
+// Any thread, the heap's lock held: fn must not allocate, and only pass the news on.
+void secret_on_unlocked(void (*fn)(void *arg), void *arg);
+
 // Whether all of it is hidden memory (memfd_secret) now; 0 while there is none.
 int secret_hidden(void);
 

@@ -132,16 +132,25 @@ static void tell_anchor(struct worker *w)
 	anchor_tell_slots(w->anchor);
 }
 
+// Once. Until the folder is usable whoever mounts is told, later the log.
+static void on_unlocked(void *arg)
+{
+	struct worker *w = arg;
+	static const char line[] = "the keys may be swapped to disk: memory could not be locked; "
+				   "raise RLIMIT_MEMLOCK";
+
+	if (w->stage < STAGE_READY)
+		worker_say(w, CHANNEL_WARN, 0, 0, line);
+	else
+		worker_say(w, CHANNEL_LOG, 0, 4, line);
+}
+
 static int unlock(struct worker *w, struct host *host, const struct secret *passphrase)
 {
 	worker_stage(w, STAGE_KEY);
-	int err = vault_open(host, passphrase, w->opts.readonly, &w->vault);
 
-	if (!err && secret_unlocked())
-		worker_say(w, CHANNEL_WARN, 0, 0,
-			   "the keys may be swapped to disk: memory could not be locked; raise "
-			   "RLIMIT_MEMLOCK");
-	return err;
+	secret_on_unlocked(on_unlocked, w);
+	return vault_open(host, passphrase, w->opts.readonly, &w->vault);
 }
 
 static int open_engine(struct worker *w)
@@ -369,7 +378,6 @@ int worker_main(int fd)
 	w.channel = fd;
 	w.answer_fd = -1;
 	w.lock_sock = -1;
-	w.lock_errno = EKEYREVOKED;
 	if (channel_receive(fd, &start, &passed))
 		return EXIT_WARD_INTERRUPTED;
 	int err = worker_link_start(&w, &start, passed);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The worker's part in locking: letting go of the mount (keyed), taking it back (unlock), and
 // holding it meanwhile (keyless).
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -79,7 +80,7 @@ static struct lock_params params_of(struct worker *w)
 		.server = w->server,
 		.host = w->vault->host,
 		.sock = w->lock_sock,
-		.error = w->lock_errno,
+		.error = w->opts.lock_errno ? w->opts.lock_errno : EKEYREVOKED,
 		.drain_ms = w->lock_ms * 2 / 5 < DRAIN_MS_MAX ? w->lock_ms * 2 / 5 : DRAIN_MS_MAX,
 	};
 }

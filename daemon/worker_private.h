@@ -65,7 +65,6 @@ struct worker {
 	int locking;   // until the deadline
 	int lock_ms;   // set before locking
 	int lock_sock; // to the other process of the hand-over; -1: none
-	int lock_errno;
 
 	enum channel_stage stage; // main thread only: what is under way
 	char detail[256];         // more about a failure

@@ -68,8 +68,8 @@ struct fuse_connection {
 };
 
 // From now on requests get errno `error`, but for those with which the kernel brings what it still
-// holds (WRITE, SETATTR of times, FSYNC), gives back (FORGET), or looks at the mount itself (GETATTR of the
-// root, STATFS). 0: back to normal.
+// holds (WRITE, SETATTR of times, FSYNC), gives back (FORGET), or looks at the mount itself
+// (GETATTR of the root, STATFS). 0: back to normal.
 void fuse_server_refuse(struct fuse_server *s, int error);
 // The inodes written to since the last call (or since the refusal began): malloc'd. *ret_all: some
 // are missing in the list.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fusefs/mountopts.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -67,6 +68,11 @@ static const struct row rows[] = {
 	SET("dirsync", dirsync, 1),
 	NUMBER("threads=", threads),
 	NUMBER("max_background=", max_background),
+	SET("lock_errno=EKEYREVOKED", lock_errno, EKEYREVOKED),
+	SET("lock_errno=ENOKEY", lock_errno, ENOKEY),
+	SET("lock_errno=EACCES", lock_errno, EACCES),
+	SET("lock_errno=EPERM", lock_errno, EPERM),
+	SET("lock_errno=EIO", lock_errno, EIO),
 	TEXT("fsname=", fsname),
 	TEXT("subtype=", subtype),
 	IGNORE("defaults"),

@@ -39,6 +39,7 @@ step vaults 200 full tests/vaults/run
 step hostile 500 full tests/hostile/run
 step mount-tree 600 full tests/fuse/mounted/tree.sh
 step mount-posix 300 full tests/fuse/mounted/posix.py
+step mount-lock 600 full tests/fuse/mounted/lock.py
 step mount-kill 600 full tests/fuse/mounted/kill.py
 step mount-powercut 900 full tests/fuse/mounted/powercut.py
 step mount-load 600 full tests/fuse/mounted/load.sh

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <check.h>
+#include <errno.h>
 #include <string.h>
 
 #include "fusefs/mountopts.h"
@@ -32,6 +33,11 @@ START_TEST(all_options)
 	ck_assert(o.lazytime && o.sync && o.dirsync && o.allow_other);
 	ck_assert_uint_eq(o.threads, 5);
 	ck_assert_uint_eq(o.max_background, 33);
+	ck_assert_int_eq(o.lock_errno, 0);
+	ck_assert_int_eq(mountopts_parse(&o, "lock_errno=EIO"), 0);
+	ck_assert_int_eq(o.lock_errno, EIO);
+	ck_assert_int_eq(mountopts_parse(&o, "lock_errno=EXDEV"), WERR_USAGE);
+	ck_assert_str_eq(o.unknown, "lock_errno=EXDEV");
 	ck_assert_str_eq(o.fsname, "a b/c");
 	ck_assert_str_eq(o.subtype, "x");
 }

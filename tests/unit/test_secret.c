@@ -399,6 +399,13 @@ START_TEST(hidden_from_others)
 }
 END_TEST
 
+static void count_news(void *arg)
+{
+	int *told = arg;
+
+	*told += 1;
+}
+
 static int without_locks(void *arg)
 {
 	const struct rlimit none = {0, 0};
@@ -413,6 +420,11 @@ static int without_locks(void *arg)
 
 	if (!p || !secret_unlocked())
 		return 1;
+	int told = 0;
+	secret_on_unlocked(count_news, &told);
+	secret_free(secret_alloc(1 << 20));
+	if (told != 1)
+		return 3;
 	memset(p, 1, 1 << 20);
 	secret_free(p);
 	// Said for good: what was once unlocked may be on a swap disk.
