@@ -33,7 +33,7 @@ static int judge(const struct secret *passphrase)
 	int code = pwquality_check(settings, text, NULL, NULL, &detail);
 	if (code == PWQ_ERROR_CRACKLIB_CHECK && detail && strstr(detail, "loading"))
 		return 0;
-	return code < 0 && code > -CODE_BASE ? CODE_BASE + code : 0;
+	return code < 0 && code >= -CODE_BASE / 2 ? CODE_BASE + code : 0;
 }
 
 static const char *weakness(const struct secret *passphrase, char *room, size_t cap)
@@ -45,7 +45,9 @@ static const char *weakness(const struct secret *passphrase, char *room, size_t 
 		_exit(judge(passphrase));
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
 	}
-	if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == 0)
+	// Any other status is no verdict.
+	if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) < CODE_BASE / 2 ||
+	    WEXITSTATUS(status) >= CODE_BASE)
 		return NULL;
 	const int code = WEXITSTATUS(status) - CODE_BASE;
 	if (code == PWQ_ERROR_CRACKLIB_CHECK)
