@@ -537,6 +537,8 @@ int rotation_init(struct fs *fs) WARN_UNUSED;
 int rotation_resume(struct fs *fs) WARN_UNUSED;
 // Ends the thread and lets go of every node; the header keeps what is left to do.
 void rotation_stop(struct fs *fs);
+// After it was stopped for a hand-over, or by the engine that takes over.
+int rotation_go_on(struct fs *fs) WARN_UNUSED;
 void rotation_free(struct fs *fs);
 // A node stands elsewhere now, where the walk may have been already. names_lock held.
 void rotation_moved(struct fs *fs, struct node *n);

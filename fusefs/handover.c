@@ -280,6 +280,7 @@ int fs_hand_over(struct fs *fs, struct handover_node **ret, size_t *ret_len)
 {
 	int err = 0;
 
+	rotation_stop(fs); // the next engine goes on with it
 	// After a failure of the host nothing more can be written: what is durable stays.
 	if (!atomic_load(&fs->read_only)) {
 		err = fs_checkpoint(fs);
@@ -287,7 +288,11 @@ int fs_hand_over(struct fs *fs, struct handover_node **ret, size_t *ret_len)
 			err = adopt_orphans(fs);
 		}
 	}
-	return err ? err : export_nodes(fs, ret, ret_len);
+	err = err ? err : export_nodes(fs, ret, ret_len);
+	if (err && rotation_go_on(fs)) {
+		fs_log(fs, LOG_WARNING, "the rotation goes on at the next mount");
+	}
+	return err;
 }
 
 // ---- coming back ----
@@ -430,5 +435,5 @@ int fs_take_over(struct fs *fs, const struct handover_node *nodes, size_t len, s
 	}
 	free(kept);
 	*ret_lost = lost;
-	return err;
+	return err ? err : rotation_go_on(fs);
 }

@@ -576,11 +576,26 @@ int rotation_resume(struct fs *fs)
 	if (fs->v->h->rotation.level == VAULT_ROTATION_NONE || fs->params.readonly) {
 		return 0;
 	}
+	// Nobody else uses the engine before it has taken over: then rotation_go_on.
+	if (fs->params.taking_over && !r->taken_over) {
+		return 0;
+	}
 	fs_log(fs, LOG_NOTICE, "a rotation to epoch %u goes on", atomic_load(&fs->epoch));
 	pthread_mutex_lock(&r->lock);
 	arm(fs, r);
 	pthread_mutex_unlock(&r->lock);
 	return start_thread(fs);
+}
+
+int rotation_go_on(struct fs *fs)
+{
+	struct rotation *r = fs->rotation;
+
+	pthread_mutex_lock(&r->lock);
+	r->closing = false;
+	r->taken_over = true;
+	pthread_mutex_unlock(&r->lock);
+	return rotation_resume(fs);
 }
 
 int rotate_again(struct fs *fs)

@@ -46,6 +46,7 @@ struct rotation {
 	bool active;        // the vault header says so
 	bool found_unnoted; // something moved that could not be queued: another pass is due
 	bool paused;        //
+	bool taken_over;    // see rotation_go_on
 	bool closing;       // the engine ends
 	pthread_t thread;
 	bool has_thread;

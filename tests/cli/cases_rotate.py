@@ -7,7 +7,7 @@ import signal
 import time
 
 from cases_mount import both
-from harness import CHEAP, PASSPHRASE, case, check, wait_until
+from harness import CHEAP, PASSPHRASE, Skipped, case, check, wait_until
 
 KDF = CHEAP[:4]
 
@@ -231,3 +231,20 @@ def rotate_refuses(w):
     check(done.returncode != 0 and b'read-only' in done.stderr, repr(done.stderr))
     w.ok('umount', mnt)
     check(PASSPHRASE not in w.run('rotate', v).stdout, 'a passphrase in the answer')
+
+
+@case
+def rotate_goes_on_after_a_lock(w):
+    v, mnt, want = filled(w, big=20 << 20)
+    w.ok('mount', v, mnt)
+    done = w.run('lock', '--help', stdin=None)
+    if done.returncode:
+        raise Skipped('this program has no lock')
+    w.ok('rotate', '--contents', '--background', '--max-rate', '300K', mnt)
+    w.ok('lock', mnt)
+    w.ok('unlock', mnt)
+    check(rotation(w, mnt)['level'] == 'contents', 'the rotation does not go on')
+    wait_until(lambda: rotation(w, mnt)['state'] == 'ended', 'the rotation ended', 60)
+    check(rotation(w, mnt)['epochs'] == 1, 'older epochs')
+    check(sums(mnt) == want, 'the content is another one')
+    w.ok('umount', mnt)

@@ -41,6 +41,7 @@ step mount-tree 600 full tests/fuse/mounted/tree.sh
 step mount-posix 300 full tests/fuse/mounted/posix.py
 step mount-lock 600 full tests/fuse/mounted/lock.py
 step mount-kill 600 full tests/fuse/mounted/kill.py
+step mount-rotate 300 full tests/fuse/mounted/rotate.py
 step mount-powercut 900 full tests/fuse/mounted/powercut.py
 step mount-load 600 full tests/fuse/mounted/load.sh
 step mount-stress 600 full tests/fuse/mounted/stress.sh
