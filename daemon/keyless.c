@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,7 +28,8 @@ struct keyless_holder {
 
 	// A round of notifications; it may wait for as long as the vault is locked.
 	pthread_t forgetter;
-	int forgetting; // the thread is to be joined
+	int forgetting;     // the thread is to be joined
+	atomic_bool forgot; // it is at its end
 	int sock;
 	uint64_t *numbers;
 	size_t numbers_len;
@@ -70,6 +73,7 @@ static void *forget(void *arg)
 	// Nobody may be waiting for it any more.
 	int ignored = lock_wire_send(h->sock, &done, NULL, 0);
 	(void)ignored;
+	atomic_store(&h->forgot, true);
 	return NULL;
 }
 
@@ -119,6 +123,7 @@ static int begin_round(struct keyless_holder *h, int sock, const struct lock_wir
 	end_forgetting(h);
 	int err = take_numbers(h, m, fds[0]);
 	h->sock = dup(sock);
+	atomic_store(&h->forgot, false);
 	if (!err && h->sock < 0)
 		err = WERR_MFILE;
 	if (!err)
@@ -346,7 +351,7 @@ void keyless_holder_free(struct keyless_holder *h)
 	end_serving(h);
 	// Where the serving has ended a notification may still wait for a write-back that nobody
 	// answers; the end of the process, or of the connection, ends it.
-	if (h->forgetting) {
+	if (h->forgetting && !atomic_load(&h->forgot)) {
 		pthread_detach(h->forgetter);
 		return;
 	}
