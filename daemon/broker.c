@@ -108,6 +108,21 @@ static int is_over(struct broker *b)
 	return b->p.one_vault && idle && (had || control_clients(b->server) == 0);
 }
 
+// Whether it ends the broker.
+static int take_signal(struct broker *b, int signals)
+{
+	struct signalfd_siginfo info;
+
+	if (read(signals, &info, sizeof(info)) != sizeof(info))
+		return 0;
+	if (info.ssi_signo != SIGUSR1)
+		return 1;
+	pthread_mutex_lock(&b->lock);
+	broker_trigger(b, POLICY_SIGNAL);
+	pthread_mutex_unlock(&b->lock);
+	return 0;
+}
+
 static void attend_all(struct broker *b, int signals)
 {
 	int mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
@@ -117,14 +132,20 @@ static void attend_all(struct broker *b, int signals)
 	eventfd_t count;
 
 	while (!is_over(b)) {
-		int every = b->p.alive ? b->p.alive_ms : b->had_vault ? -1 : 500;
+		pthread_mutex_lock(&b->lock);
+		int every = broker_tick(b);
+		if (!b->had_vault && b->p.one_vault)
+			every = 500;
+		pthread_mutex_unlock(&b->lock);
+		if (b->p.alive && (every < 0 || every > b->p.alive_ms))
+			every = b->p.alive_ms;
 		int n = poll(polled, 3, every);
 
-		if (n == 0 && b->p.alive)
+		if (b->p.alive)
 			b->p.alive(b->p.arg);
 		if (n <= 0)
 			continue;
-		if (polled[0].revents)
+		if (polled[0].revents && take_signal(b, signals))
 			break;
 		if (polled[1].revents)
 			(void)!eventfd_read(b->kick, &count);
@@ -184,6 +205,7 @@ int broker_run(const struct broker_params *params)
 	sigaddset(&ends, SIGTERM);
 	sigaddset(&ends, SIGINT);
 	sigaddset(&ends, SIGHUP);
+	sigaddset(&ends, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &ends, NULL);
 	b.p = *params;
 	b.kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

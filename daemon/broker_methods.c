@@ -203,7 +203,7 @@ int broker_attend(struct bvault *v, struct attendant *a, struct control_call *c)
 			// Whoever holds the mount has let go, or the mount is not wanted any more.
 			gone = 1;
 			pthread_mutex_lock(&b->lock);
-			bvault_stop(v);
+			bvault_cancel(v);
 			pthread_mutex_unlock(&b->lock);
 		}
 		if (gone) {
@@ -253,8 +253,11 @@ static int start_mount(struct broker *b, struct control_call *c, char *dir, char
 		v->no_anchor = json_is_true(json_object_get(control_params(c), "no_anchor"));
 		v->log_names = json_is_true(json_object_get(control_params(c), "log_names"));
 		v->attendant = a;
-		err = bworker_start(v, ROLE_KEYED, fd, &v->keyed);
 	}
+	if (!err && policy_parse(json_object_get(control_params(c), "policy"), &v->policy))
+		err = WERR_INVALID;
+	if (!err)
+		err = bworker_start(v, ROLE_KEYED, fd, &v->keyed);
 	if (err && v) {
 		free(v->options);
 		free(v);
@@ -343,5 +346,7 @@ const struct control_method broker_methods[] = {
 	{"Wait", wait_method, CONTROL_MORE},
 	{"Stop", stop_method, 0},
 	{"Mount", mount_method, CONTROL_MORE | CONTROL_FD},
+	{"Lock", broker_lock_method, 0},
+	{"Unlock", broker_unlock_method, CONTROL_MORE | CONTROL_FD},
 };
 const size_t broker_methods_len = sizeof(broker_methods) / sizeof(broker_methods[0]);

@@ -10,7 +10,9 @@
 #include "daemon/broker.h"
 #include "daemon/channel.h"
 #include "daemon/control.h"
+#include "daemon/attempts.h"
 #include "daemon/mountpoint.h"
+#include "daemon/policy.h"
 #include "fusefs/mountopts.h"
 
 // From the mount to the unmount. broker_state.c has the table.
@@ -70,6 +72,10 @@ struct bvault {
 	int hold;                    // the attendant stays for the log
 	int end_code;                // how the last keyed worker ended
 	int64_t lost;                // writes lost at the last lock
+	int64_t lock_by_ms;          // DRAINING: broker_now_ms() that ends it
+	int lock_code;               // how the last lock went
+	struct policy policy;        // when to lock by itself
+	int64_t active_ms, open_ms;  // broker_now_ms() of the last request, and of the unlock
 	unsigned users;              // calls that look at it
 };
 
@@ -121,6 +127,10 @@ void bvault_hear(struct bvault *v, struct bworker *w, const struct channel_msg *
 void bvault_bury(struct bvault *v, struct bworker *w);
 // Asks the worker for a clean end; a mount without one is detached. lock held.
 void bvault_stop(struct bvault *v);
+// Whoever asked for it has gone: ends a mount, but not one that was only to be unlocked. lock held.
+void bvault_cancel(struct bvault *v);
+// Kills what serves it; the mount stays, dead, so that nothing is written beneath it. lock held.
+void bvault_fail(struct bvault *v, const char *reason);
 // Ends an entry whose mount is gone. lock held.
 void bvault_notice_unmount(struct bvault *v);
 
@@ -140,6 +150,22 @@ int broker_take(struct broker *b, struct control_call *c, struct bvault **ret) W
 void broker_release(struct bvault *v);
 // Serves the attendant until it is done: sends its replies. WERR_INTERRUPTED: the client is gone.
 int broker_attend(struct bvault *v, struct attendant *a, struct control_call *c) WARN_UNUSED;
+// ---- broker_lock.c; lock held ----
+int64_t broker_now_ms(void); // monotonic
+// 0: it is locked, or being locked; WERR_BUSY: not in this state.
+int bvault_begin_lock(struct bvault *v, const char *reason, int64_t deadline_ms) WARN_UNUSED;
+// Ends a lock that takes too long.
+void bvault_check_lock(struct bvault *v);
+
+// ---- broker_policy.c; lock held ----
+// Does what the policies ask for now. Returns in how many ms it has to be looked at again, -1:
+// when something has changed.
+int broker_tick(struct broker *b);
+// Until the vault is locked by itself; -1: it will not be.
+int64_t bvault_next_lock_ms(const struct bvault *v);
+// Does what every vault's policy says about an event.
+void broker_trigger(struct broker *b, enum policy_event event);
+
 int broker_lock_method(void *arg, struct control_call *c);
 int broker_unlock_method(void *arg, struct control_call *c);
 

@@ -2,6 +2,7 @@
 // The states of a vault, what may follow what, and how a vault looks in each.
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -60,6 +61,11 @@ json_t *bvault_describe(const struct bvault *v)
 		(json_int_t)v->since, "user_id", (json_int_t)geteuid(), "mounted_readonly",
 		v->opts.readonly, "reason", v->reason, "broker_pid", (json_int_t)getpid());
 
+	int64_t next_ms = bvault_next_lock_ms(v);
+
+	json_object_set_new(j, "policy", policy_json(&v->policy));
+	if (next_ms >= 0)
+		json_object_set_new(j, "next_lock_s", json_integer((next_ms + 999) / 1000));
 	if (j && w)
 		json_object_set_new(j, "pid", json_integer(w->pid));
 	return j;
@@ -74,7 +80,8 @@ void bvault_enter(struct bvault *v, enum bstate state, const char *reason)
 		       table[v->state].name);
 	v->state = allowed ? state : BSTATE_FAILED;
 	v->since = time(NULL);
-	snprintf(v->reason, sizeof(v->reason), "%s", reason ? reason : "");
+	if (reason != v->reason)
+		snprintf(v->reason, sizeof(v->reason), "%s", reason ? reason : "");
 	if (!bvault_consistent(v)) {
 		syslog(LOG_CRIT, "%s: does not look as %s should", v->mountpoint,
 		       table[v->state].name);
@@ -83,4 +90,5 @@ void bvault_enter(struct bvault *v, enum bstate state, const char *reason)
 	control_event(v->broker->server, json_pack("{ss so}", "event", table[v->state].name,
 						   "mount", bvault_describe(v)));
 	pthread_cond_broadcast(&v->broker->changed);
+	eventfd_write(v->broker->kick, 1);
 }

@@ -77,7 +77,7 @@ static void end_vault(struct bvault *v, int code, const char *detail)
 	bvault_done(v, code, detail);
 }
 
-static void fail_vault(struct bvault *v, const char *reason)
+void bvault_fail(struct bvault *v, const char *reason)
 {
 	if (v->keyed)
 		bworker_kill(v->keyed);
@@ -109,6 +109,23 @@ void bvault_stop(struct bvault *v)
 		bvault_notice_unmount(v);
 }
 
+void bvault_cancel(struct bvault *v)
+{
+	if (v->state != BSTATE_UNLOCKING || !v->keyless)
+		bvault_stop(v);
+	else if (v->keyed && !v->keyless->giving)
+		bworker_kill(v->keyed);
+}
+
+static void opened(struct bvault *v, const char *reason)
+{
+	v->open_ms = v->active_ms = broker_now_ms();
+	bvault_enter(v, BSTATE_OPEN, reason);
+	bvault_tell(v, json_pack("{ss}", "stage", stage_names[STAGE_READY]));
+	if (!v->hold)
+		bvault_done(v, 0, NULL);
+}
+
 // ---- a worker is gone ----
 
 static void bury_keyless(struct bvault *v, const struct bworker *w)
@@ -116,20 +133,20 @@ static void bury_keyless(struct bvault *v, const struct bworker *w)
 	switch (v->state) {
 	case BSTATE_UNLOCKING:
 		if (!w->giving)
-			fail_vault(v, "the locked mount has lost its worker");
+			bvault_fail(v, "the locked mount has lost its worker");
 		else if (v->keyed && v->keyed->ready)
-			bvault_enter(v, BSTATE_OPEN, "unlocked");
+			opened(v, "unlocked");
 		break;
 	case BSTATE_LOCKED_MOUNTED:
 		if (w->ended)
 			end_vault(v, w->code, "unmounted");
 		else
-			fail_vault(v, "the locked mount has lost its worker");
+			bvault_fail(v, "the locked mount has lost its worker");
 		break;
 	case BSTATE_DRAINING:
 		// The keyed worker serves on when the hand-over had not happened.
 		if (!v->keyed || v->keyed->locked)
-			fail_vault(v, "locking has lost its worker");
+			bvault_fail(v, "locking has lost its worker");
 		break;
 	default:
 		break;
@@ -145,18 +162,20 @@ static void bury_keyed(struct bvault *v, const struct bworker *w)
 			if (v->device[0])
 				(void)!mountpoint_unmount(v->mountpoint, 1);
 			end_vault(v, w->code, w->detail);
-		} else if (v->keyless && !v->keyless->giving) {
-			bvault_enter(v, BSTATE_LOCKED_MOUNTED, "not unlocked");
+		} else if (v->keyless) {
+			// One that was giving the mount back says READY when it still has it.
+			if (!v->keyless->giving)
+				bvault_enter(v, BSTATE_LOCKED_MOUNTED, "not unlocked");
 			bvault_done(v, w->code, w->detail);
 		} else {
-			fail_vault(v, "unlocking has lost its worker");
+			bvault_fail(v, "unlocking has lost its worker");
 		}
 		break;
 	case BSTATE_OPEN:
 		if (w->ended)
 			end_vault(v, w->code, "unmounted");
 		else
-			fail_vault(v, w->detail);
+			bvault_fail(v, w->detail);
 		break;
 	case BSTATE_DRAINING:
 		if (w->locked && v->keyless && v->keyless->ready)
@@ -164,7 +183,7 @@ static void bury_keyed(struct bvault *v, const struct bworker *w)
 		else if (w->ended && !w->locked)
 			end_vault(v, w->code, "unmounted");
 		else if (!w->locked)
-			fail_vault(v, w->detail);
+			bvault_fail(v, w->detail);
 		break;
 	default:
 		break;
@@ -285,14 +304,15 @@ static void hear_ready(struct bvault *v, struct bworker *w)
 	if (w == v->keyless) {
 		if (v->state == BSTATE_DRAINING && !v->keyed)
 			bvault_enter(v, BSTATE_LOCKED_MOUNTED, v->reason);
+		if (v->state == BSTATE_UNLOCKING && !v->keyed)
+			bvault_enter(v, BSTATE_LOCKED_MOUNTED, "not unlocked");
+		w->giving = 0;
 		return;
 	}
 	fuse_mount_lift(device_number(v->device));
+	// At unlock it is open when the one that served until now is gone.
 	if (!v->keyless)
-		bvault_enter(v, BSTATE_OPEN, w->role == ROLE_UNLOCK ? "unlocked" : "mounted");
-	bvault_tell(v, json_pack("{ss}", "stage", stage_names[STAGE_READY]));
-	if (!v->hold)
-		bvault_done(v, 0, NULL);
+		opened(v, w->role == ROLE_UNLOCK ? "unlocked" : "mounted");
 }
 
 static void hear_log(struct bvault *v, const struct channel_msg *m)
@@ -318,6 +338,7 @@ static void hear_lock_failed(struct bvault *v, const struct channel_msg *m)
 		bworker_kill(v->keyless);
 		v->keyless = NULL;
 	}
+	v->lock_code = m->code ? m->code : WERR_IO;
 	if (v->state == BSTATE_DRAINING)
 		bvault_enter(v, BSTATE_OPEN, m->text[0] ? m->text : "locking failed");
 }
@@ -351,6 +372,12 @@ static void hear(struct bvault *v, struct bworker *w, const struct channel_msg *
 	case CHANNEL_FAILED:
 	case CHANNEL_ENDED:
 		hear_end(v, w, m);
+		break;
+	case CHANNEL_ACTIVE:
+		v->active_ms = broker_now_ms();
+		break;
+	case CHANNEL_LOCK_WANTED:
+		(void)!bvault_begin_lock(v, "signal", POLICY_DEADLINE_MS);
 		break;
 	case CHANNEL_LOCKED:
 		w->locked = 1;

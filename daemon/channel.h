@@ -30,6 +30,8 @@ enum channel_kind {
 	CHANNEL_LOCK_FAILED, // code, text; it serves on
 	CHANNEL_ENDED,       // code: the clean end
 	CHANNEL_SLEPT,       // n: writes that failed because of CHANNEL_SLEEP
+	CHANNEL_ACTIVE,      // requests have come since the last time
+	CHANNEL_LOCK_WANTED, // by a signal
 	// broker to worker
 	CHANNEL_START,    // text: JSON object of parameters; descriptor: of the passphrase
 	CHANNEL_FUSE,     // descriptor: the FUSE channel; text: "MAJOR:MINOR" of the mount

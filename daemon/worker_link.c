@@ -59,6 +59,8 @@ int worker_link_start(struct worker *w, const struct channel_msg *start, int fd)
 		err = take_mode(j, &w->mode);
 	if (!err)
 		err = mountopts_parse(&w->opts, options);
+	const json_t *every = json_object_get(j, "activity_ms");
+	w->activity_ms = json_is_integer(every) ? (int)json_integer_value(every) : -1;
 	w->no_anchor = json_is_true(json_object_get(j, "no_anchor"));
 	w->log_names = json_is_true(json_object_get(j, "log_names"));
 	json_decref(j);
@@ -177,6 +179,16 @@ static void lose_broker(struct worker *w)
 	worker_stop(w);
 }
 
+static void report_use(struct worker *w, uint64_t *used)
+{
+	pthread_mutex_lock(&w->lock);
+	uint64_t now = w->phase == PHASE_SERVING && w->ready ? fuse_server_uses(w->server) : *used;
+	pthread_mutex_unlock(&w->lock);
+	if (w->activity_ms >= 0 && now != *used)
+		worker_say(w, CHANNEL_ACTIVE, 0, 0, NULL);
+	*used = now;
+}
+
 static void *watch(void *arg)
 {
 	struct worker *w = arg;
@@ -184,17 +196,24 @@ static void *watch(void *arg)
 				   {.fd = w->signals, .events = POLLIN},
 				   {.fd = w->channel, .events = POLLIN}};
 
+	uint64_t used = 0;
+
 	for (;;) {
 		struct signalfd_siginfo info;
 		struct channel_msg m;
 		int fd;
 
-		if (poll(polled, 3, -1) < 0)
+		if (poll(polled, 3, w->activity_ms) < 0)
 			continue;
+		report_use(w, &used);
 		if (polled[0].revents)
 			return NULL;
-		if (polled[1].revents && read(w->signals, &info, sizeof(info)) == sizeof(info))
-			worker_stop(w);
+		if (polled[1].revents && read(w->signals, &info, sizeof(info)) == sizeof(info)) {
+			if (info.ssi_signo == SIGUSR1)
+				worker_say(w, CHANNEL_LOCK_WANTED, 0, 0, NULL);
+			else
+				worker_stop(w);
+		}
 		if (!polled[2].revents)
 			continue;
 		if (channel_receive(w->channel, &m, &fd)) {
@@ -217,6 +236,7 @@ int worker_watch_start(struct worker *w)
 	sigaddset(&ends, SIGTERM);
 	sigaddset(&ends, SIGINT);
 	sigaddset(&ends, SIGHUP);
+	sigaddset(&ends, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &ends, NULL);
 	w->signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
 	w->wake = eventfd(0, EFD_CLOEXEC);

@@ -124,6 +124,19 @@ static void answer_raw(struct fuse_server *s, uint64_t unique, int err)
 	(void)n;
 }
 
+// Somebody uses the folder: not what the kernel does by itself, or statfs(2) of a df.
+static bool is_use(uint32_t opcode)
+{
+	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INIT &&
+	       opcode != FUSE_STATFS && opcode != FUSE_DESTROY && opcode != FUSE_RELEASE &&
+	       opcode != FUSE_RELEASEDIR;
+}
+
+uint64_t fuse_server_uses(struct fuse_server *s)
+{
+	return atomic_load_explicit(&s->uses, memory_order_relaxed);
+}
+
 static enum loop_class classify(void *arg, struct loop_worker *w, size_t len)
 {
 	struct fuse_server *s = arg;
@@ -132,6 +145,8 @@ static enum loop_class classify(void *arg, struct loop_worker *w, size_t len)
 	in->refusal = wire_parse(w->in, len, s->setxattr_ext, LOOP_PAYLOAD_BYTES, &in->r);
 	if (in->refusal != 0)
 		return LOOP_INLINE;
+	if (is_use(in->r.opcode))
+		atomic_fetch_add_explicit(&s->uses, 1, memory_order_relaxed);
 	if (in->r.opcode == FUSE_INIT)
 		return LOOP_ALONE;
 	return in->r.heavy ? LOOP_HAND_OVER : LOOP_INLINE;

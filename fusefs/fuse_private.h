@@ -87,6 +87,7 @@ struct fuse_server {
 	void *ready_arg;
 
 	struct fuse_gate gate;
+	atomic_uint_fast64_t uses;
 
 	// Requests that wait without a thread.
 	pthread_mutex_t lock;

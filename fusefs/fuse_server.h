@@ -32,6 +32,9 @@ int fuse_mount_open(const struct mountopts *opts, const char *mountpoint, int *r
 // effort.
 void fuse_mount_lift(uint64_t device);
 
+// How many requests have come because somebody uses the folder. Any thread.
+uint64_t fuse_server_uses(struct fuse_server *s);
+
 // Before fuse_server_run, of a server with a channel_fd: what detaches the mount when
 // fuse_server_stop asks for it, called while the server still serves.
 void fuse_server_set_detach(struct fuse_server *s, void (*detach)(void *arg), void *arg);

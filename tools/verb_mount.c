@@ -2,8 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,28 +11,16 @@
 #include "daemon/broker.h"
 #include "daemon/control_client.h"
 #include "daemon/mountpoint.h"
+#include "daemon/policy.h"
 #include "daemon/rundir.h"
 #include "daemon/varlink.h"
 #include "fusefs/mountopts.h"
+#include "tools/handover.h"
 #include "tools/options.h"
-#include "tools/progress.h"
 #include "tools/refusal.h"
 #include "tools/report.h"
 #include "tools/secrets.h"
 #include "tools/verbs.h"
-
-// What was under way when it failed.
-enum stage {
-	STAGE_VAULT,
-	STAGE_PASSPHRASE,
-	STAGE_KEY,
-	STAGE_ENGINE,
-	STAGE_MOUNT,
-	STAGE_READY,
-	STAGE_CLOSE
-};
-static const char *const stage_names[] = {"vault", "passphrase", "key",  "engine",
-					  "mount", "ready",      "close"};
 
 struct request {
 	struct secrets_source source;
@@ -47,14 +33,11 @@ struct request {
 	const char *operands[2]; // DIR, MNT as given
 	char dir[PATH_MAX];      // absolute
 	char mountpoint[PATH_MAX];
-	struct progress *progress;
-	int passphrase_fd; // where the worker reads the passphrase; -1: written
-	int failed;        // to get it: reported already
-	enum stage stage;
-	struct control_client *client;
+	struct handover handover;
+	json_t *policy;
 };
 
-enum { KEY_RO = 1, KEY_NO_ANCHOR, KEY_LOG_NAMES };
+enum { KEY_RO = 1, KEY_NO_ANCHOR, KEY_LOG_NAMES, KEY_IDLE, KEY_MAX_TIME };
 
 // "nonempty" is about the mount point, which the FUSE side does not look at. Takes it out of the
 // list.
@@ -83,6 +66,41 @@ static int take_nonempty(char *list)
 	return found;
 }
 
+// Takes what says when to lock out of the list.
+static void take_policy(struct argp_state *state, struct request *r, char *list)
+{
+	char *out = list, *word, *rest = list;
+
+	while ((word = strsep(&rest, ","))) {
+		int err = policy_word(r->policy, word);
+
+		if (err == WERR_INVALID)
+			argp_failure(state, EXIT_WARD_USAGE, 0,
+				     "-o: '%s': a time is a number with s, m, h or d, an action is "
+				     "lock, unmount or nothing",
+				     word);
+		if (err != WERR_NOTFOUND)
+			continue;
+		size_t n = strlen(word);
+		if (out != list)
+			*out++ = ',';
+		memmove(out, word, n);
+		out += n;
+	}
+	*out = 0;
+}
+
+static void set_time(struct argp_state *state, struct request *r, const char *name,
+		     const char *text)
+{
+	char word[64];
+
+	snprintf(word, sizeof(word), "%s=%s", name, text);
+	if (policy_word(r->policy, word))
+		argp_failure(state, EXIT_WARD_USAGE, 0,
+			     "'%s' is no time; write a number with s, m, h or d", text);
+}
+
 static void add_options(struct argp_state *state, struct request *r, const char *list)
 {
 	char *all = NULL;
@@ -100,6 +118,7 @@ static void parse_options(struct argp_state *state, struct request *r, const cha
 	if (!list)
 		argp_failure(state, EXIT_WARD_NOMEM, 0, "out of memory");
 	r->nonempty |= take_nonempty(list);
+	take_policy(state, r, list);
 	if (*list && mountopts_parse(&r->opts, list))
 		argp_failure(state, EXIT_WARD_USAGE, 0,
 			     "-o: unknown or malformed option '%s'; see 'wardfs mount --help'",
@@ -126,6 +145,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->opts.readonly = 1;
 		add_options(state, r, "ro");
 		return 0;
+	case KEY_IDLE:
+		set_time(state, r, "idle", arg);
+		return 0;
+	case KEY_MAX_TIME:
+		set_time(state, r, "max_time", arg);
+		return 0;
 	case KEY_NO_ANCHOR:
 		r->no_anchor = 1;
 		return 0;
@@ -150,6 +175,8 @@ static const struct argp_option table[] = {
 	 "with --ro: also when this machine has seen a newer state of the vault", 0},
 	{"log-names", KEY_LOG_NAMES, NULL, 0,
 	 "name the files in the log that were changed outside wardfs", 0},
+	{"idle", KEY_IDLE, "T", 0, "lock when nothing was asked of the folder for T (10m, 2h)", 0},
+	{"max-time", KEY_MAX_TIME, "T", 0, "lock T after it was unlocked", 0},
 	{"foreground", 'f', NULL, 0, "stay in the foreground, log to standard error", 0},
 	{0},
 };
@@ -166,8 +193,11 @@ static const struct argp argp = {
 	       "Mount options: ro rw allow_other allow_root suid nosuid dev nodev exec noexec "
 	       "atime noatime diratime nodiratime relatime norelatime strictatime nostrictatime "
 	       "lazytime nolazytime sync async dirsync default_permissions nonempty threads=N "
-	       "max_background=N fsname=NAME subtype=NAME. nosuid, nodev and default_permissions "
-	       "are on unless said otherwise.",
+	       "max_background=N fsname=NAME subtype=NAME idle=T max_time=T on_idle=A "
+	       "on_max_time=A "
+	       "on_signal=A. nosuid, nodev and "
+	       "default_permissions are on unless said otherwise. T is a time like 10m, A is lock, "
+	       "unmount or nothing.",
 	.children = children,
 };
 
@@ -237,103 +267,6 @@ static int check_paths(struct request *r)
 	return err ? report_mountpoint(err, mnt) : 0;
 }
 
-// ---- what the worker says ----
-
-// Asks, and writes to the worker alone.
-static void give_passphrase(struct request *r)
-{
-	SECRET_STRUCT_AUTO struct secret passphrase = {0};
-	size_t done = 0;
-	int err = secrets_get_at(&r->source, r->dir, &passphrase);
-
-	while (!err && done < passphrase.len) {
-		ssize_t n = write(r->passphrase_fd, passphrase.bytes + done, passphrase.len - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break; // the worker has ended, and says why
-		done += (size_t)n;
-	}
-	close(r->passphrase_fd);
-	r->passphrase_fd = -1;
-	r->failed = err;
-	// Not an end of our own: the answer comes when the worker is gone.
-	if (err)
-		control_let_go(r->client);
-}
-
-// ---- the foreground ----
-
-static void *let_go_on_signal(void *arg)
-{
-	struct control_client *c = arg;
-	sigset_t ends;
-	int sig;
-
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGHUP);
-	// The mount ends, and says how: the call returns.
-	if (sigwait(&ends, &sig) == 0)
-		control_let_go(c);
-	return NULL;
-}
-
-// Until here a signal just ends this process, and with it the call and the mount.
-static void catch_signals(struct request *r)
-{
-	pthread_t thread;
-	sigset_t ends;
-
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &ends, NULL);
-	if (pthread_create(&thread, NULL, let_go_on_signal, r->client))
-		pthread_sigmask(SIG_UNBLOCK, &ends, NULL);
-	else
-		pthread_detach(thread);
-}
-
-static void enter_stage(struct request *r, const char *name)
-{
-	for (size_t i = 0; i < sizeof(stage_names) / sizeof(stage_names[0]); i++) {
-		if (!strcmp(name, stage_names[i]))
-			r->stage = (enum stage)i;
-	}
-	progress_stop(r->progress);
-	r->progress = NULL;
-	if (r->stage == STAGE_KEY)
-		r->progress = progress_start("Deriving the key");
-	else if (r->stage == STAGE_ENGINE)
-		r->progress = progress_start("Opening the vault");
-	else if (r->stage == STAGE_READY && r->foreground)
-		catch_signals(r);
-	else if (r->stage == STAGE_PASSPHRASE && r->passphrase_fd >= 0)
-		give_passphrase(r);
-}
-
-static int on_reply(void *arg, json_t *reply)
-{
-	struct request *r = arg;
-	const char *stage = json_string_value(json_object_get(reply, "stage"));
-	const char *warning = json_string_value(json_object_get(reply, "warning"));
-	const char *log = json_string_value(json_object_get(reply, "log"));
-
-	const char *note = json_string_value(json_object_get(reply, "note"));
-
-	if (note)
-		(void)report_fail(0, r->operands[0], "%s", note);
-	if (warning || log)
-		report_warn(r->operands[0], "%s", warning ? warning : log);
-	if (stage)
-		enter_stage(r, stage);
-	return 0;
-}
-
 static int report_mount(int err, const char *detail, const char *mnt)
 {
 	if (err == WERR_NODEVICE)
@@ -347,31 +280,31 @@ static int report_mount(int err, const char *detail, const char *mnt)
 
 static int report_error(int err, const char *detail, const struct request *r)
 {
-	if (r->failed)
-		return r->failed;
+	if (r->handover.failed)
+		return r->handover.failed;
 	if (err == WERR_INTERRUPTED)
 		return report_fail(err, r->operands[0], "interrupted; nothing is mounted");
 	if (detail[0] && (err == WERR_ROLLBACK || err == WERR_ANCHOR))
 		return refusal_report_text(err, r->operands[0], detail);
-	switch (r->stage) {
-	case STAGE_MOUNT:
+	switch (r->handover.stage) {
+	case HANDOVER_MOUNT:
 		return report_mount(err, detail, r->operands[1]);
-	case STAGE_CLOSE:
+	case HANDOVER_CLOSE:
 		return report_fail(err, r->operands[0],
 				   "could not be closed cleanly: %s; the next mount recovers it "
 				   "from its journal",
 				   werr_text(err));
-	case STAGE_ENGINE:
+	case HANDOVER_ENGINE:
 		if (err == WERR_AUTH)
 			return report_fail(
 				err, r->operands[0],
 				"files of the vault were changed outside wardfs; restore "
 				"them from a backup");
 		return report_vault(err, r->operands[0]);
-	case STAGE_VAULT:
-	case STAGE_PASSPHRASE:
-	case STAGE_KEY:
-	case STAGE_READY:
+	case HANDOVER_VAULT:
+	case HANDOVER_PASSPHRASE:
+	case HANDOVER_KEY:
+	case HANDOVER_READY:
 		break;
 	}
 	if (detail[0])
@@ -411,36 +344,18 @@ static json_t *mount_params(const struct request *r)
 		json_decref(options);
 		return NULL;
 	}
-	return json_pack("{so so so sb sb sb sI}", "vault", varlink_path(r->dir), "mountpoint",
+	return json_pack("{so so so sb sb sb sO sI}", "vault", varlink_path(r->dir), "mountpoint",
 			 varlink_path(r->mountpoint), "options", options, "hold", r->foreground,
-			 "no_anchor", r->no_anchor, "log_names", r->log_names, "namespace",
-			 (json_int_t)st.st_ino);
-}
-
-static int call_mount(struct control_client *c, struct request *r)
-{
-	int ends[2];
-
-	if (pipe2(ends, O_CLOEXEC))
-		return WERR_MFILE;
-	r->passphrase_fd = ends[1];
-	r->client = c;
-	const struct control_how how = {.more = 1, .fd = ends[0], .progress = on_reply, .arg = r};
-	json_t *params = mount_params(r);
-	int err = params ? control_call(c, "Mount", params, &how, NULL) : WERR_INVALID;
-	close(ends[0]);
-	if (r->passphrase_fd >= 0)
-		close(r->passphrase_fd);
-	progress_stop(r->progress);
-	r->progress = NULL;
-	return err;
+			 "no_anchor", r->no_anchor, "log_names", r->log_names, "policy", r->policy,
+			 "namespace", (json_int_t)st.st_ino);
 }
 
 int verb_mount(int argc, char **argv)
 {
-	struct request r = {.source = SECRETS_SOURCE_INIT, .passphrase_fd = -1};
+	struct request r = {.source = SECRETS_SOURCE_INIT};
 	struct control_client *c = NULL;
 
+	r.policy = json_object();
 	mountopts_init(&r.opts);
 	options_parse(&argp, argc, argv, &r);
 	int err = check_paths(&r);
@@ -448,9 +363,13 @@ int verb_mount(int argc, char **argv)
 		err = check_device();
 	if (err)
 		return err;
+	r.handover = (struct handover){.source = &r.source,
+				       .subject = r.operands[0],
+				       .dir = r.dir,
+				       .foreground = r.foreground};
 	err = connect_daemon(&c);
 	if (!err) {
-		err = call_mount(c, &r);
+		err = handover_call(&r.handover, c, "Mount", mount_params(&r));
 		// It sees other mounts than we do.
 		if (err == WERR_NOTSUP) {
 			control_close(c);
@@ -462,11 +381,12 @@ int verb_mount(int argc, char **argv)
 		if (err)
 			return report_fail(err, r.operands[0], "cannot start the worker: %s",
 					   werr_text(err));
-		err = call_mount(c, &r);
+		err = handover_call(&r.handover, c, "Mount", mount_params(&r));
 	}
 	if (err)
 		err = report_error(err, control_detail_of(c), &r);
 	control_close(c);
 	free(r.options);
+	json_decref(r.policy);
 	return err;
 }

@@ -17,8 +17,13 @@ int verb_who(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_rotate(int argc, char **argv);
 int verb_status(int argc, char **argv);
+int verb_lock(int argc, char **argv);
+int verb_unlock(int argc, char **argv);
 int verb_freeze(int argc, char **argv);
 int verb_thaw(int argc, char **argv);
 int verb_version(int argc, char **argv);
+
+// The program was called by mount(8), as mount.wardfs or mount.fuse.wardfs.
+int mount_helper(int argc, char **argv);
 
 #endif

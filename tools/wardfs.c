@@ -47,6 +47,10 @@ static const struct verb {
 	{"rotate", "wardfs rotate", verb_rotate, "[OPTION...] DIR|MNT",
 	 "give every object new keys, and drop the old ones"},
 	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
+	{"lock", "wardfs lock", verb_lock, "[--deadline T] MNT|--all",
+	 "wipe the keys of a mounted vault; the mount stays"},
+	{"unlock", "wardfs unlock", verb_unlock, "[OPTION...] MNT",
+	 "go on with a mount that was locked"},
 	{"freeze", "wardfs freeze", verb_freeze, "[--timeout T] MNT",
 	 "hold the vault still, for a copy or snapshot of it while it is mounted"},
 	{"thaw", "wardfs thaw", verb_thaw, "MNT", "end a freeze"},
@@ -91,8 +95,18 @@ static const struct verb *find_verb(const char *name)
 	return NULL;
 }
 
+static int is_mount_helper(const char *name)
+{
+	const char *base = strrchr(name, '/');
+
+	base = base ? base + 1 : name;
+	return !strcmp(base, "mount.wardfs") || !strcmp(base, "mount.fuse.wardfs");
+}
+
 static int run(int argc, char **argv)
 {
+	if (argc >= 1 && is_mount_helper(argv[0]))
+		return mount_helper(argc, argv);
 	if (argc < 2) {
 		print_help(stderr);
 		return WERR_USAGE;

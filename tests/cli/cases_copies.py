@@ -5,7 +5,7 @@ import re
 
 from harness import SOURCE, case, check
 
-VERBS = ('init', 'mount', 'umount', 'passwd', 'accept', 'status', 'freeze', 'thaw', 'who-can-open', 'erase', 'bench', 'version')
+VERBS = ('init', 'mount', 'umount', 'passwd', 'accept', 'status', 'lock', 'unlock', 'freeze', 'thaw', 'who-can-open', 'erase', 'bench', 'version')
 KEY_VERBS = ('list', 'add', 'remove', 'change', 'test', 'label')
 
 
@@ -100,7 +100,7 @@ def mount_options_of_the_manual_are_known(w):
     w.mountpoint()
     more = {'defaults', 'auto', 'noauto', 'user', 'nofail', '_netdev', 'x-systemd.automount'}
     for option in sorted(manual_mount_options() | more):
-        option = option.replace('=N', '=2').replace('=2AME', '=name')
+        option = option.replace('=N', '=2').replace('=2AME', '=name').replace('=T', '=10m').replace('=A', '=lock')
         w.refused(5, 'not a wardfs vault', 'mount', '-o', option, v, w.path('mnt'), stdin=None)
 
 

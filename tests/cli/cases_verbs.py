@@ -19,7 +19,7 @@ def version_names_everything(w):
 @case
 def help_lists_every_verb(w):
     text = w.ok('--help')
-    for verb in ('init', 'mount', 'umount', 'passwd', 'check', 'rotate', 'status', 'freeze', 'thaw', 'version'):
+    for verb in ('init', 'mount', 'umount', 'passwd', 'check', 'rotate', 'status', 'lock', 'unlock', 'freeze', 'thaw', 'version'):
         check(f'wardfs {verb}' in text, f'no {verb} in the help')
         check('Usage: wardfs ' + verb in w.ok(verb, '--help'), f'no help of {verb}')
 

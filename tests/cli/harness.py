@@ -171,7 +171,7 @@ def workers_in(folder):
                 words = f.read().split(b'\0')
         except OSError:
             continue
-        if words[0].endswith(b'/wardfs') and any(w.startswith(folder.encode()) for w in words[1:]):
+        if words[0].endswith((b'/wardfs', b'/wardfsd')) and any(w.startswith(folder.encode()) for w in words[1:]):
             with open(f'/proc/{pid}/stat', encoding='utf-8', errors='replace') as f:
                 if f.read().rsplit(')', 1)[1].split()[0] == 'Z':
                     continue
@@ -239,7 +239,17 @@ def names():
     return [c.__name__.replace('_', '-') for c in _cases]
 
 
-def main(patterns):
+def start_daemon(program):
+    """Every mount of root goes through this wardfsd from here on."""
+    process = subprocess.Popen([program])
+    wait_until(lambda: os.path.exists('/run/wardfs/control') or process.poll() is not None, 'wardfsd answers')
+    if process.poll() is not None:
+        raise RuntimeError('wardfsd has ended')
+    return process
+
+
+def main(arguments):
+    patterns = [a for a in arguments if a != '--daemon']
     if os.geteuid() != 0:
         print('skip cli # these cases need root')
         print('0 passed, 0 failed')
@@ -256,10 +266,17 @@ def main(patterns):
     for name in ('XDG_RUNTIME_DIR', 'CREDENTIALS_DIRECTORY'):
         os.environ.pop(name, None)
     undo = open_device()
+    daemon = None
     try:
         copy = os.path.join(tmp, 'wardfs')
         shutil.copy(program, copy)
+        os.environ['WARDFSD'] = os.path.join(os.path.dirname(program), 'wardfsd')
+        if '--daemon' in arguments:
+            daemon = start_daemon(os.environ['WARDFSD'])
         return run_all(selected, copy, tmp)
     finally:
+        if daemon:
+            daemon.terminate()
+            daemon.wait()
         undo()
         shutil.rmtree(tmp, ignore_errors=True)
