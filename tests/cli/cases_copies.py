@@ -51,7 +51,8 @@ def options_of_help_and_manual(w):
         helped = set(re.findall(r'--([a-z][a-z0-9-]+)', w.ok('header', verb, '--help')))
         check(helped - known <= listed, f'header {verb}: not in the manual: {helped - known - listed}')
         known |= helped
-    known |= set(re.findall(r'--([a-z][a-z0-9-]+)', w.ok('check', '--help')))  # its own page lists them
+    for verb in ('check', 'rotate'):  # their own pages list them
+        known |= set(re.findall(r'--([a-z][a-z0-9-]+)', w.ok(verb, '--help')))
     check(listed - known <= {'version'}, f'in the manual only: {listed - known}')
 
 
@@ -100,7 +101,7 @@ def mount_options_of_the_manual_are_known(w):
     w.mountpoint()
     more = {'defaults', 'auto', 'noauto', 'user', 'nofail', '_netdev', 'x-systemd.automount'}
     for option in sorted(manual_mount_options() | more):
-        option = option.replace('=N', '=2').replace('=2AME', '=name').replace('=T', '=10m').replace('=A', '=lock')
+        option = option.replace('lock_errno=NAME', 'lock_errno=EIO').replace('=N', '=2').replace('=2AME', '=name').replace('=T', '=10m').replace('=A', '=lock')
         w.refused(5, 'not a wardfs vault', 'mount', '-o', option, v, w.path('mnt'), stdin=None)
 
 
