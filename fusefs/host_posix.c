@@ -220,10 +220,12 @@ static int posix_open_object(struct host *h, uint64_t number, unsigned flags,
 							memory_order_relaxed) < 0)
 		return WERR_BUSY;
 	rc = folder_fd(posix_of(h), host_folder(number), (flags & HOST_CREATE) != 0, &dir);
-	if (rc)
-		return rc;
-	object_name(number, name);
-	return open_file(h, dir, name, flags, ret);
+	if (!rc) {
+		object_name(number, name);
+		rc = open_file(h, dir, name, flags, ret);
+	}
+	// The sandbox says so of a folder that was moved out of the vault, or leads out of it.
+	return rc == WERR_PERM ? WERR_DAMAGED : rc;
 }
 
 static void posix_file_close(struct host_file *f)
