@@ -552,7 +552,7 @@ static int append_locked(struct journal *j, const uint8_t *payload, size_t len, 
 	if (j->readonly)
 		rc = WERR_READONLY;
 	else if (j->record_key && j->sb.mount)
-		rc = 0;
+		rc = j->sequence < JOURNAL_RECORDS_MAX ? 0 : WERR_LIMIT;
 	if (!rc && j->unflushed_bytes > JOURNAL_UNFLUSHED_MAX)
 		rc = flush_to(j, j->issued);
 	if (!rc)

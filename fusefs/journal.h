@@ -75,6 +75,9 @@ int journal_start(struct journal *j, uint32_t mount, uint64_t k,
 // appended, and what a failed write may have left is destroyed before anything else is written.
 // Flushes by itself, before it takes the lock, when JOURNAL_UNFLUSHED_MAX bytes wait for a flush
 // (they are kept in memory); if that fails, with its error.
+// WERR_LIMIT, too: so many records were sealed under this mount's key (random nonces are safe up to
+// 2^32); the next mount has another one.
+#define JOURNAL_RECORDS_MAX (3ull << 30)
 #define JOURNAL_PAYLOAD_MAX ((4u << 20) - 16)
 #define JOURNAL_UNFLUSHED_MAX (8u << 20)
 // So often a write is tried before it counts as failed.
