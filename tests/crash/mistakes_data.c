@@ -318,7 +318,7 @@ static void one_less(void *arg, int err)
 }
 
 // The journal is full at once, and those who write wait for a checkpoint: it must not wait for
-// them. (tests/fuse/mounted/memory.py does it in a memory cgroup.)
+// them.
 void write_parked(void)
 {
 	const struct fs_params params = {.checkpoint_ms = 60000};

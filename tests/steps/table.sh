@@ -42,6 +42,8 @@ step mount-posix 300 full tests/fuse/mounted/posix.py
 step mount-lock 600 full tests/fuse/mounted/lock.py
 step mount-kill 600 full tests/fuse/mounted/kill.py
 step mount-rotate 300 full tests/fuse/mounted/rotate.py
+step mount-killload 600 full tests/fuse/mounted/killload.py
+step mount-leftovers 600 full tests/fuse/mounted/leftovers.py
 step mount-powercut 900 full tests/fuse/mounted/powercut.py
 step mount-load 600 full tests/fuse/mounted/load.sh
 step mount-stress 600 full tests/fuse/mounted/stress.sh

@@ -196,7 +196,8 @@ class Host:
         recorder = subprocess.Popen([RECORDER, str(self.size), self.image, self.log, self.served], stderr=subprocess.DEVNULL)
 
         def end_recorder():
-            subprocess.run(["umount", self.served], capture_output=True, check=False, timeout=60)
+            if subprocess.run(["umount", self.served], capture_output=True, check=False, timeout=60).returncode:
+                subprocess.run(["umount", "-l", self.served], capture_output=True, check=False, timeout=60)
             try:
                 recorder.wait(20)
             except subprocess.TimeoutExpired:
