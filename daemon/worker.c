@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "daemon/kdf_child.h"
+#include "daemon/memory_limit.h"
 #include "daemon/statedir.h"
 
 // ---- the engine's messages ----
@@ -155,7 +156,7 @@ static int unlock(struct worker *w, struct host *host, const struct secret *pass
 
 static int open_engine(struct worker *w)
 {
-	const struct fs_params params = {
+	struct fs_params params = {
 		.readonly = w->opts.readonly,
 		.log_names = w->log_names,
 		.log = log_line,
@@ -164,6 +165,7 @@ static int open_engine(struct worker *w)
 		.taking_over = w->mode == WORKER_UNLOCK,
 	};
 
+	fs_params_memory(&params, w->memory_mib);
 	worker_stage(w, STAGE_ENGINE);
 	int err = enter_phase(w, PHASE_ENGINE);
 	// From here on this process writes: it has the vault's lock.
@@ -333,6 +335,8 @@ static int run(struct worker *w)
 	struct host *host;
 	int gone = 0;
 
+	// Before the sandbox hides /sys.
+	w->memory_mib = memory_share(w->opts.memory_mib, memory_limit());
 	int err = look_at_vault(w, &host);
 	if (err)
 		return fail(w, STAGE_VAULT, err);

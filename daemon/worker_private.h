@@ -41,6 +41,7 @@ struct worker {
 	int log_names; // name files in the log
 	int no_anchor; // do not ask whether this machine has seen a newer state
 
+	unsigned memory_mib;      // the engine's
 	struct anchor *anchor;    // NULL: not asked for
 	char state_dir[PATH_MAX]; // the anchor's folder; empty: none
 	struct vault *vault;

@@ -434,8 +434,13 @@ int fs_admit(struct fs *fs, uint64_t growth)
 {
 	uint64_t overlay_max = (uint64_t)fs->params.overlay_mib << 20;
 	uint64_t capacity = journal_capacity(fs->j), images_max = capacity / 4 / WARD_PAGE;
+	uint64_t dirty_max = capacity / 4, cache_max = (uint64_t)fs->params.cache_mib << 20;
+
 	if (fs->small_blocks && overlay_max > capacity / 8) {
 		overlay_max = capacity / 8; // all of it goes through the journal
+	}
+	if (fs->params.dirty_mib && (uint64_t)fs->params.dirty_mib << 20 < dirty_max) {
+		dirty_max = (uint64_t)fs->params.dirty_mib << 20;
 	}
 
 	freeze_wait(fs);
@@ -449,17 +454,20 @@ int fs_admit(struct fs *fs, uint64_t growth)
 					  16; // and the table pages of many dirty entries
 		uint64_t dirty = atomic_load(&fs->dirty_bytes),
 			 overlay = atomic_load(&fs->overlay_bytes);
+		uint64_t files = atomic_load(&fs->file_bytes);
 		unsigned open, unflushed;
 
 		// A descriptor is kept until its file was flushed: many new large files are many
 		// descriptors.
 		hostcache_count(fs->hc, &open, &unflushed);
-		bool full = used > capacity / 8 * 3 || images > images_max ||
-			    dirty > capacity / 4 || unflushed > fs->params.descriptors * 3 / 4;
+		// Thousands of new small files are memory that only a checkpoint sets free.
+		bool full = files > cache_max * 2 || used > capacity / 8 * 3 ||
+			    images > images_max || dirty > dirty_max ||
+			    unflushed > fs->params.descriptors * 3 / 4;
 
 		if (!full && overlay <= overlay_max) {
-			if (images > images_max / 2 || dirty > capacity / 8 ||
-			    unflushed > fs->params.descriptors / 2) {
+			if (files > cache_max / 2 * 3 || images > images_max / 2 ||
+			    dirty > dirty_max / 2 || unflushed > fs->params.descriptors / 2) {
 				want_checkpoint(fs);
 			} else if (overlay > overlay_max / 2 && !fs->params.manual) {
 				want_spill(fs);

@@ -378,6 +378,17 @@ static int start_work(struct fs *fs)
 	return err;
 }
 
+void fs_params_memory(struct fs_params *params, unsigned mib)
+{
+	if (mib >= CACHE_MIB_DEFAULT * 4) {
+		return;
+	}
+	// The rest: what is loaded and dirty, nodes, tables in use, the threads' buffers.
+	params->cache_mib = mib / 4;
+	params->overlay_mib = mib / 8;
+	params->dirty_mib = mib / 16;
+}
+
 static void set_params(struct fs *fs, struct vault *v, const struct fs_params *params)
 {
 	fs->v = v;

@@ -83,6 +83,7 @@ struct object {
 	void *tree_source;      // the loader's argument
 	size_t accounted;       // bytes counted in fs->cache_bytes
 	size_t accounted_dirty; // bytes counted in fs->dirty_bytes
+	size_t accounted_file;  // bytes counted in fs->file_bytes
 	struct table *table;    // directories
 	uint8_t *xattrs;        // encoded set
 	size_t xattrs_len;
@@ -253,6 +254,8 @@ struct fs {
 	_Atomic uint8_t folder_new[HOST_FOLDERS]; // names were made in it since it was last synced
 
 	_Atomic uint64_t overlay_bytes, dirty_bytes, cache_bytes;
+	_Atomic uint64_t file_bytes; // the part of cache_bytes that is no directory's: what is new
+				     // can be let go only after a checkpoint
 	_Atomic uint64_t checkpoints, refusals, fsyncs, commits, last_generation;
 	_Atomic uint64_t orphan_count; // nodes in the table that are orphans
 	_Atomic uint64_t image_count;  // pages that the next checkpoint has to image, about

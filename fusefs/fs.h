@@ -33,6 +33,7 @@ struct fs_params {
 	unsigned checkpoint_ms; // 0: the default, 5000
 	unsigned cache_mib;     // clean metadata and directories kept; 0: default 64
 	unsigned overlay_mib;   // overwritten pages kept in memory; 0: default 32
+	unsigned dirty_mib;     // small contents not yet written; 0: a quarter of the journal
 	unsigned descriptors;   // host files held open; 0: default 512
 	int taking_over;        // fs_take_over (fusefs/handover.h) is the next call
 	int manual; // tests: no threads of its own; the caller drives fs_checkpoint() and fsyncs
@@ -51,6 +52,9 @@ struct fs_params {
 	void *blocking_arg;
 	struct salvage *salvage; // check and repair (salvage.h): damage is read around; else NULL
 };
+
+// Divides this many MiB (at least 16) among the three; from 256 on they are the defaults.
+void fs_params_memory(struct fs_params *params, unsigned mib);
 
 // Opens the engine on an open vault (kept, not owned; must outlive fs): raises the mount number
 // durably, replays the journal when the vault is dirty, starts its threads. WERR_AUTH,

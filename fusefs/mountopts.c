@@ -73,6 +73,7 @@ static const struct row rows[] = {
 	SET("lock_errno=EACCES", lock_errno, EACCES),
 	SET("lock_errno=EPERM", lock_errno, EPERM),
 	SET("lock_errno=EIO", lock_errno, EIO),
+	NUMBER("memory=", memory_mib),
 	TEXT("fsname=", fsname),
 	TEXT("subtype=", subtype),
 	IGNORE("defaults"),

@@ -17,6 +17,7 @@ struct mountopts {
 	unsigned threads;        // threads=N; 0: default
 	unsigned max_background; // max_background=N
 	int lock_errno;          // what a locked vault answers; 0: EKEYREVOKED
+	unsigned memory_mib;     // memory=MIB; 0: default
 	char fsname[256];        // fsname=, default: the vault's path
 	char subtype[64];        // default "wardfs"
 	char unknown[64];        // the first unknown option, when parsing failed

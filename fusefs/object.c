@@ -250,6 +250,7 @@ void object_free(struct fs *fs, struct object *o)
 	}
 	atomic_fetch_sub(&fs->cache_bytes, o->accounted);
 	atomic_fetch_sub(&fs->dirty_bytes, o->accounted_dirty);
+	atomic_fetch_sub(&fs->file_bytes, o->accounted_file);
 	overlay_clear(fs, &o->overlay);
 	tree_free(o->tree);
 	free(o->tree_source);
@@ -282,6 +283,9 @@ void object_account(struct fs *fs, struct object *o)
 	o->accounted = now;
 	atomic_fetch_add(&fs->dirty_bytes, dirty - o->accounted_dirty);
 	o->accounted_dirty = dirty;
+	size_t file = o->table ? 0 : now;
+	atomic_fetch_add(&fs->file_bytes, file - o->accounted_file);
+	o->accounted_file = file;
 }
 
 static void object_loaded(struct fs *fs, struct node *n)

@@ -195,7 +195,7 @@ static const struct argp argp = {
 	       "lazytime nolazytime sync async dirsync default_permissions nonempty threads=N "
 	       "max_background=N fsname=NAME subtype=NAME idle=T max_time=T on_idle=A "
 	       "on_max_time=A "
-	       "on_signal=A lock_errno=NAME. nosuid, nodev and "
+	       "on_signal=A memory=MIB lock_errno=NAME. nosuid, nodev and "
 	       "default_permissions are on unless said otherwise. T is a time like 10m, A is lock, "
 	       "unmount or nothing.",
 	.children = children,

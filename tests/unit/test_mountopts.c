@@ -26,7 +26,7 @@ START_TEST(all_options)
 
 	mountopts_init(&o);
 	ck_assert_int_eq(mountopts_parse(&o, "ro,suid,dev,noexec,noatime,nodiratime,lazytime,sync,"
-					     "dirsync,threads=5,max_background=33,fsname=a b/c,"
+					     "dirsync,threads=5,max_background=33,memory=40,fsname=a b/c,"
 					     "subtype=x,allow_other,default_permissions"),
 			 0);
 	ck_assert(o.readonly && o.suid && o.dev && !o.exec && o.noatime && o.nodiratime);
@@ -38,6 +38,7 @@ START_TEST(all_options)
 	ck_assert_int_eq(o.lock_errno, EIO);
 	ck_assert_int_eq(mountopts_parse(&o, "lock_errno=EXDEV"), WERR_USAGE);
 	ck_assert_str_eq(o.unknown, "lock_errno=EXDEV");
+	ck_assert_uint_eq(o.memory_mib, 40);
 	ck_assert_str_eq(o.fsname, "a b/c");
 	ck_assert_str_eq(o.subtype, "x");
 }

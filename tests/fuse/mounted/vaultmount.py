@@ -34,7 +34,7 @@ def require(group):
 class Vault:
     """A new vault in a folder of its own; everything is unmounted and removed at exit."""
 
-    def __init__(self, group):
+    def __init__(self, group, *init_options):
         self.work = tempfile.mkdtemp(prefix=group + ".", dir=os.environ.get("WARDFS_TEST_TMP") or "/var/tmp")
         os.chmod(self.work, 0o711)  # other users have to reach the mount
         self.dir = os.path.join(self.work, "vault")
@@ -49,7 +49,7 @@ class Vault:
             f.write("a test passphrase\n")
         os.chmod(self.passfile, 0o600)
         subprocess.run([WARDFS, "init", "--passfile", self.passfile, "--kdf-memory", "8", "--kdf-passes", "1",
-                        self.dir], check=True)
+                        *init_options, self.dir], check=True)
 
     def mounted(self):
         try:
