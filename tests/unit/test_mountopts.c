@@ -25,10 +25,11 @@ START_TEST(all_options)
 	struct mountopts o;
 
 	mountopts_init(&o);
-	ck_assert_int_eq(mountopts_parse(&o, "ro,suid,dev,noexec,noatime,nodiratime,lazytime,sync,"
-					     "dirsync,threads=5,max_background=33,memory=40,fsname=a b/c,"
-					     "subtype=x,allow_other,default_permissions"),
-			 0);
+	ck_assert_int_eq(
+		mountopts_parse(&o, "ro,suid,dev,noexec,noatime,nodiratime,lazytime,sync,"
+				    "dirsync,threads=5,max_background=33,memory=40,fsname=a b/c,"
+				    "subtype=x,allow_other,default_permissions"),
+		0);
 	ck_assert(o.readonly && o.suid && o.dev && !o.exec && o.noatime && o.nodiratime);
 	ck_assert(o.lazytime && o.sync && o.dirsync && o.allow_other);
 	ck_assert_uint_eq(o.threads, 5);
