@@ -430,54 +430,63 @@ static void wait_spill(struct fs *fs)
 	pthread_mutex_unlock(&fs->work_lock);
 }
 
-int fs_admit(struct fs *fs, uint64_t growth)
-{
-	uint64_t overlay_max = (uint64_t)fs->params.overlay_mib << 20;
-	uint64_t capacity = journal_capacity(fs->j), images_max = capacity / 4 / WARD_PAGE;
-	uint64_t dirty_max = capacity / 4, cache_max = (uint64_t)fs->params.cache_mib << 20;
+// What a change may have to wait for: how full everything is, in percent of its limit. A checkpoint
+// lowers `checkpoint`, a spill `overlay`.
+struct pressure {
+	uint64_t checkpoint;
+	uint64_t overlay;
+};
 
+static void raise(uint64_t *percent, uint64_t used, uint64_t limit)
+{
+	uint64_t now = limit ? used * 100 / limit : 0;
+
+	*percent = now > *percent ? now : *percent;
+}
+
+static struct pressure pressure(struct fs *fs)
+{
+	const struct fs_params *p = &fs->params;
+	uint64_t capacity = journal_capacity(fs->j);
+	uint64_t dirty_max = capacity / 4, overlay_max = (uint64_t)p->overlay_mib << 20;
+	struct pressure now = {0, 0};
+	unsigned open, unflushed;
+
+	if (p->dirty_mib && (uint64_t)p->dirty_mib << 20 < dirty_max) {
+		dirty_max = (uint64_t)p->dirty_mib << 20;
+	}
 	if (fs->small_blocks && overlay_max > capacity / 8) {
 		overlay_max = capacity / 8; // all of it goes through the journal
 	}
-	if (fs->params.dirty_mib && (uint64_t)fs->params.dirty_mib << 20 < dirty_max) {
-		dirty_max = (uint64_t)fs->params.dirty_mib << 20;
-	}
+	raise(&now.overlay, atomic_load(&fs->overlay_bytes), overlay_max);
+	raise(&now.checkpoint, atomic_load(&fs->dirty_bytes), dirty_max);
+	// Images, and those of the table pages of many dirty entries.
+	raise(&now.checkpoint, atomic_load(&fs->image_count) + atomic_load(&fs->dirty_count) / 16,
+	      capacity / 4 / WARD_PAGE);
+	// Thousands of new small files are memory that only a checkpoint sets free. What it sets
+	// free is kept up to the cache's share, so half of it is no pressure.
+	raise(&now.checkpoint, atomic_load(&fs->file_bytes) / 3, (uint64_t)p->cache_mib << 20);
+	// A descriptor is kept until its file was flushed: many new large files are many
+	// descriptors.
+	hostcache_count(fs->hc, &open, &unflushed);
+	raise(&now.checkpoint, unflushed, p->descriptors * 3 / 4);
+	return now;
+}
 
-	freeze_wait(fs);
-	for (unsigned round = 0;; round++) {
+// Waits until memory and journal have room, as far as waiting helps.
+static int wait_room(struct fs *fs, uint64_t growth)
+{
+	uint64_t capacity = journal_capacity(fs->j);
+
+	// The limits are soft; the journal's own end is not.
+	for (unsigned round = 0; round < 8; round++) {
 		if (atomic_load(&fs->read_only)) {
 			return WERR_READONLY;
 		}
-		uint64_t used = journal_used(fs->j),
-			 images = atomic_load(&fs->image_count) +
-				  atomic_load(&fs->dirty_count) /
-					  16; // and the table pages of many dirty entries
-		uint64_t dirty = atomic_load(&fs->dirty_bytes),
-			 overlay = atomic_load(&fs->overlay_bytes);
-		uint64_t files = atomic_load(&fs->file_bytes);
-		unsigned open, unflushed;
+		uint64_t used = journal_used(fs->j);
+		struct pressure now = pressure(fs);
 
-		// A descriptor is kept until its file was flushed: many new large files are many
-		// descriptors.
-		hostcache_count(fs->hc, &open, &unflushed);
-		// Thousands of new small files are memory that only a checkpoint sets free.
-		bool full = files > cache_max * 2 || used > capacity / 8 * 3 ||
-			    images > images_max || dirty > dirty_max ||
-			    unflushed > fs->params.descriptors * 3 / 4;
-
-		if (!full && overlay <= overlay_max) {
-			if (files > cache_max / 2 * 3 || images > images_max / 2 ||
-			    dirty > dirty_max / 2 || unflushed > fs->params.descriptors / 2) {
-				want_checkpoint(fs);
-			} else if (overlay > overlay_max / 2 && !fs->params.manual) {
-				want_spill(fs);
-			}
-			break;
-		}
-		if (round == 8) {
-			break; // the limits are soft; the journal's own end is not
-		}
-		if (full) {
+		if (now.checkpoint > 100 || used > capacity / 8 * 3) {
 			int err = wait_checkpoint(fs);
 
 			// Removing must work on a full disk, as long as the journal itself has
@@ -485,9 +494,27 @@ int fs_admit(struct fs *fs, uint64_t growth)
 			if (err && !(growth == 0 && used < capacity / 2)) {
 				return err;
 			}
-		} else {
+		} else if (now.overlay > 100) {
 			wait_spill(fs);
+		} else {
+			if (now.checkpoint > 50) {
+				want_checkpoint(fs);
+			} else if (now.overlay > 50 && !fs->params.manual) {
+				want_spill(fs);
+			}
+			return 0;
 		}
+	}
+	return 0;
+}
+
+int fs_admit(struct fs *fs, uint64_t growth)
+{
+	freeze_wait(fs);
+	int err = wait_room(fs, growth);
+
+	if (err) {
+		return err;
 	}
 	// On a full host: what was removed gives its space back at the end of a checkpoint, the
 	// latest removals at the second.
