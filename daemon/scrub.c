@@ -39,6 +39,7 @@
 // needs is in it, since the program's variables are wiped, too.
 struct room {
 	uint8_t stack[STACK_BYTES];
+	char before[MAPS_BYTES];
 	char maps[MAPS_BYTES];
 	unsigned char resident[RESIDENT_PAGES];
 	int maps_fd;
@@ -83,9 +84,10 @@ BARE static void zero_resident(struct room *r, uintptr_t from, uintptr_t to)
 
 		if (part > RESIDENT_PAGES * PAGE)
 			part = RESIDENT_PAGES * PAGE;
-		bool known = syscall(SYS_mincore, from, part, r->resident) == 0;
-		for (uintptr_t i = 0; i < part / PAGE; i++)
-			if (!known || (r->resident[i] & 1))
+		// Refused: given back since the list was read, in a part at least.
+		bool there = syscall(SYS_mincore, from, part, r->resident) == 0;
+		for (uintptr_t i = 0; there && i < part / PAGE; i++)
+			if (r->resident[i] & 1)
 				zero(from + i * PAGE, from + (i + 1) * PAGE);
 		from += part;
 	}
@@ -136,26 +138,36 @@ BARE static const char *wipe_line(struct room *r, const char *at)
 	return *at == '\n' ? at + 1 : at;
 }
 
+// false: it cannot be read to its end any more.
+BARE static bool read_maps(struct room *r, char *buf)
+{
+	size_t len = 0;
+	long n;
+
+	syscall(SYS_lseek, r->maps_fd, 0, SEEK_SET);
+	do {
+		n = syscall(SYS_read, r->maps_fd, buf + len, MAPS_BYTES - 1 - len);
+		len += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
+	buf[len] = '\0';
+	return n == 0 && len > 0;
+}
+
 BARE static int wipe(void *arg)
 {
 	struct room *r = arg;
-	size_t len = 0;
 
+	// The list goes with the victim as soon as somebody has waited for it. What stands in the
+	// earlier one only was given back meanwhile, and what is new since is in the later one
+	// only.
+	(void)read_maps(r, r->before);
 	syscall(SYS_kill, r->victim, SIGKILL);
 	// Its descriptors: the connection must end with it.
 	if (r->maps_fd > 0)
 		syscall(SYS_close_range, 0, r->maps_fd - 1, 0);
 	syscall(SYS_close_range, r->maps_fd + 1, ~0u, 0);
-	syscall(SYS_lseek, r->maps_fd, 0, SEEK_SET);
-	for (;;) {
-		long n = syscall(SYS_read, r->maps_fd, r->maps + len, MAPS_BYTES - 1 - len);
-
-		if (n <= 0)
-			break;
-		len += (size_t)n;
-	}
-	r->maps[len] = '\0';
-	for (const char *at = r->maps; *at != '\0';)
+	const char *list = read_maps(r, r->maps) ? r->maps : r->before;
+	for (const char *at = list; *at != '\0';)
 		at = wipe_line(r, at);
 	syscall(SYS_exit, 0);
 	return 0;
