@@ -178,7 +178,7 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
-	struct span *s;
+	struct span *s = NULL;
 
 	LIST_FOREACH(s, &heap.spans, link)
 	{
@@ -485,7 +485,7 @@ void secret_unshare(void *p, size_t n)
 
 int secret_hidden(void)
 {
-	struct span *s;
+	struct span *s = NULL;
 	bool any = false, all = true;
 
 	pthread_mutex_lock(&heap.lock);
@@ -500,7 +500,7 @@ int secret_hidden(void)
 
 void secret_wipe_all(void)
 {
-	struct span *s;
+	struct span *s = NULL;
 
 	LIST_FOREACH(s, &heap.spans, link)
 	{

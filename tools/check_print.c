@@ -60,7 +60,7 @@ static void set_text(json_t *j, const char *key, const char *text)
 	if (json_object_set_new(j, key, json_string(text)) == 0) {
 		return;
 	}
-	for (; text[n] && n < (sizeof(hex) - 1) / 2; n++) {
+	for (; n < (sizeof(hex) - 1) / 2 && text[n]; n++) {
 		snprintf(hex + 2 * n, 3, "%02x", (unsigned char)text[n]);
 	}
 	snprintf(hex_key, sizeof(hex_key), "%s_hex", key);

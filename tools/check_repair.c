@@ -178,7 +178,7 @@ static int write_in_vault(const struct check_repair *c, struct vault *v)
 	const struct fs_params params = {.manual = 1};
 	const struct fs_make make = {
 		.type = OBJECT_FILE, .mode = 0600, .uid = geteuid(), .gid = getegid()};
-	struct fs_stat st;
+	struct fs_stat st = {0};
 	struct fs *fs;
 	uint64_t dir;
 

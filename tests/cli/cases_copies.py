@@ -101,7 +101,7 @@ def mount_options_of_the_manual_are_known(w):
     w.mountpoint()
     more = {'defaults', 'auto', 'noauto', 'user', 'nofail', '_netdev', 'x-systemd.automount'}
     for option in sorted(manual_mount_options() | more):
-        option = option.replace('lock_errno=NAME', 'lock_errno=EIO').replace('=N', '=2').replace('=2AME', '=name').replace('=T', '=10m').replace('=A', '=lock')
+        option = option.replace('lock_errno=NAME', 'lock_errno=EIO').replace('=MIB', '=64').replace('=N', '=2').replace('=2AME', '=name').replace('=T', '=10m').replace('=A', '=lock')
         w.refused(5, 'not a wardfs vault', 'mount', '-o', option, v, w.path('mnt'), stdin=None)
 
 
