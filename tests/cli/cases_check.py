@@ -9,7 +9,7 @@ import stat
 import subprocess
 
 import damage
-from harness import CHEAP, PASSPHRASE, Skipped, case, check, mounted, wait_until
+from harness import CHEAP, PASSPHRASE, Skipped, case, check, mounted, wait_until, workers_in
 
 DIRS, FILES = 100, 100  # of the vault in which a page of every kind is damaged
 BIG_PAGES = 700
@@ -402,9 +402,14 @@ def check_of_a_vault_that_was_killed(w):
         os.fsync(f.fileno())
     os.rename(f'{mnt}/d01', f'{mnt}/d01 moved')
     os.unlink(f'{mnt}/d02/file 007')
-    process.send_signal(signal.SIGKILL)
+    for pid in workers_in(w.folder):
+        with open(f'/proc/{pid}/cmdline', 'rb') as f:
+            keyed = b'--worker' in f.read().split(b'\0')
+        if keyed:
+            os.kill(pid, signal.SIGKILL)
     process.wait()
-    subprocess.run(['umount', '-l', mnt], check=False)
+    subprocess.run(['umount', '-l', mnt], stderr=subprocess.DEVNULL, check=False)
+    wait_until(lambda: not workers_in(w.folder), 'its processes are gone')
     stamp = os.stat(os.path.join(vault, 'wardfs.journal')).st_mtime_ns
     result = run_check(w, vault)
     check(not kinds(result, 'damage') and not kinds(result, 'tampering'), str(result)[:800])

@@ -32,7 +32,7 @@ def run_writers(vault, folders, rng):
     open_pipes = len(folders)
     while open_pipes:
         if not killed and time.monotonic() >= until:
-            vault.process.kill()
+            vault.kill_workers()
             killed = True
         for key, _ in selector.select(None if killed else max(0, until - time.monotonic())):
             folder = key.data
@@ -51,8 +51,7 @@ def run_writers(vault, folders, rng):
     operations = 0
     for folder in folders:
         operations += folder.take_report(folder.unread)
-    vault.process.wait()
-    vault.detach()
+    vault.killed()
     return operations
 
 

@@ -103,15 +103,25 @@ class Vault:
                 found.append(int(pid))
         return found
 
-    def kill(self):
+    def kill_workers(self):
         """No one but the kernel does anything for the vault afterwards."""
         for pid in self.workers() or [self.process.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+    def killed(self):
+        """Waits for the end of what was killed, its hold on the vault included, and takes the dead mount away."""
         self.process.wait()
+        until = time.monotonic() + 60
+        while self.workers() and time.monotonic() < until:
+            time.sleep(0.005)
         self.detach()
+
+    def kill(self):
+        self.kill_workers()
+        self.killed()
 
     def detach(self):
         while self.mounted():
