@@ -114,6 +114,7 @@ class Vault:
     def killed(self):
         """Waits for the end of what was killed, its hold on the vault included, and takes the dead mount away."""
         self.process.wait()
+        # Of a mount that had just begun, the worker ends by itself; of one that derived the key, the child does.
         until = time.monotonic() + 60
         while self.workers() and time.monotonic() < until:
             time.sleep(0.005)
