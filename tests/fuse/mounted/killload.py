@@ -247,9 +247,7 @@ def rounds(vault, count, rng):
     for number in range(count):
         workers = [work.start(rng.getrandbits(30)) for work in works]
         time.sleep(rng.choice((0.3, 1, 2.5)) * (0.5 + rng.random()))
-        vault.process.kill()
-        vault.process.wait()
-        vault.detach()
+        vault.kill()
         for worker in workers:
             end(worker)
         start_again(vault)
