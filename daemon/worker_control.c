@@ -159,6 +159,7 @@ static const struct control_method worker_methods[] = {
 	{"Rotate", worker_rotate, CONTROL_FD},
 	{"RotateStatus", worker_rotate_status, 0},
 	{"RotatePause", worker_rotate_pause, 0},
+	{"Check", worker_check, CONTROL_MORE},
 };
 
 // ---- life ----

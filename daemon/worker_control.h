@@ -38,6 +38,7 @@ void worker_control_finish(struct worker_control *w);
 // Methods in files of their own.
 int worker_freeze(void *arg, struct control_call *c);
 int worker_thaw(void *arg, struct control_call *c);
+int worker_check(void *arg, struct control_call *c);
 
 int worker_rotate(void *arg, struct control_call *c);
 int worker_rotate_status(void *arg, struct control_call *c);

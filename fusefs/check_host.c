@@ -38,6 +38,11 @@ int check_headers(struct check *c)
 {
 	static const char *const names[] = {VAULT_FILE, VAULT_FILE_COPY};
 
+	for (unsigned i = 0; c->params->live && i < 2; i++) {
+		if (!is_behind(c, names[i])) { // not authentic
+			host_finding(c, CHECK_HEADER_COPY, names[i], 0);
+		}
+	}
 	for (unsigned i = 0; !c->params->live && i < 2; i++) {
 		if (!(c->fs->v->intact & 1u << i)) {
 			host_finding(
@@ -163,6 +168,7 @@ struct sweep {
 	unsigned folder;
 	uint64_t *unnamed;
 	size_t len, cap;
+	bool tell;
 };
 
 static int sweep_name(void *arg, const char *name, uint64_t number)
@@ -170,6 +176,9 @@ static int sweep_name(void *arg, const char *name, uint64_t number)
 	struct sweep *s = arg;
 	struct check *c = s->b->c;
 
+	if (number == 0 && !s->tell) {
+		return check_step(s->b, 0);
+	}
 	if (number == 0) {
 		char host[300];
 
@@ -291,9 +300,9 @@ static int sweep_top(void *arg, const char *name)
 	return check_step(b, 0);
 }
 
-static int sweep_folder(struct bench *b, unsigned folder)
+static int sweep_folder(struct bench *b, unsigned folder, bool tell, uint64_t *ret_unnamed)
 {
-	struct sweep s = {.b = b, .folder = folder};
+	struct sweep s = {.b = b, .folder = folder, .tell = tell};
 	struct host *host = b->c->fs->host;
 	int err = host->ops->list_folder(host, folder, sweep_name, &s);
 
@@ -301,23 +310,30 @@ static int sweep_folder(struct bench *b, unsigned folder)
 		char name[3];
 
 		(void)snprintf(name, sizeof name, "%02x", folder);
-		host_finding(b->c, CHECK_FOLDER, name, 0);
+		if (tell) {
+			host_finding(b->c, CHECK_FOLDER, name, 0);
+		}
 		err = 0;
 	}
 	for (size_t i = 0; err == 0 && i < s.len; i++) {
-		err = unnamed(b, s.unnamed[i]);
+		if (tell) {
+			err = unnamed(b, s.unnamed[i]);
+		} else {
+			*ret_unnamed += !is_leaving(b->c->fs, s.unnamed[i]);
+		}
 	}
 	free(s.unnamed);
 	return err;
 }
 
-int check_folders(struct bench *b)
+int check_folders(struct bench *b, bool tell, uint64_t *ret_unnamed)
 {
 	struct host *host = b->c->fs->host;
-	int err = host->ops->list_top(host, sweep_top, b);
+	int err = tell ? host->ops->list_top(host, sweep_top, b) : 0;
 
+	*ret_unnamed = 0;
 	for (unsigned i = 0; err == 0 && i < HOST_FOLDERS; i++) {
-		err = sweep_folder(b, i);
+		err = sweep_folder(b, i, tell, ret_unnamed);
 	}
 	return err;
 }

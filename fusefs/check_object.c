@@ -11,11 +11,11 @@ struct node *check_live_node(struct check *c, uint64_t number)
 {
 	struct node *n = NULL;
 
-	if (c->params->live || c->fs->v->h->state != VAULT_CLEAN) {
+	if (c->fs->v->h->state != VAULT_CLEAN) {
 		n = node_find(c->fs, number);
 	}
-	if (!n || c->params->live) {
-		return n;
+	if (!n) {
+		return NULL;
 	}
 	pthread_mutex_lock(&c->fs->dirty_lock);
 	bool dirty = n->dirty != 0; // replayed, and nowhere else yet
@@ -35,8 +35,21 @@ void check_bad_end(struct bench *b)
 					  .first = b->first,
 					  .count = b->count};
 		b->count = 0;
-		check_report(b->c, &f);
+		if (b->hold && b->held_len < INSPECT_PAGES) {
+			b->held[b->held_len++] = f;
+		} else {
+			check_report(b->c, &f);
+		}
 	}
+}
+
+static void tell_held(struct bench *b)
+{
+	b->hold = false;
+	for (size_t i = 0; i < b->held_len; i++) {
+		check_report(b->c, &b->held[i]);
+	}
+	b->held_len = 0;
 }
 
 int check_bad(void *arg, enum check_kind kind, uint64_t first, uint64_t count)
@@ -176,10 +189,13 @@ static int live_content(struct bench *b, struct node *n)
 		}
 		uint64_t end = pages_of(n->attr.size), from = at;
 
+		b->hold = true;
+
 		more = n->obj->layout == LAYOUT_TREE && n->type != OBJECT_DIR && at < end;
 		err = more ? live_stretch(b, n, &at, end) : 0;
 		object_account(b->c->fs, n->obj);
 		node_unlock(n);
+		tell_held(b);
 		if (err == 0) {
 			err = check_step(b, more ? (unsigned)((at - from) & 0xff) : 1);
 		}
@@ -211,17 +227,23 @@ static int in_memory(struct bench *b, struct node *n, struct job *j)
 int check_file(struct bench *b, struct job *j)
 {
 	struct check *c = b->c;
-	struct node *n = check_live_node(c, j->want.number);
-	int err;
+	struct node *n = NULL;
+	int err = 0;
 
+	if (c->params->live) {
+		err = check_live_open(c, j, &n);
+	} else {
+		n = check_live_node(c, j->want.number);
+	}
 	if (n) {
 		err = in_memory(b, n, j);
 		node_put(c->fs, n);
+	} else if (c->params->live) {
+		return err; // gone meanwhile
 	} else if (j->flags & ATTR_HAS_OBJECT) {
 		err = on_host(b, j);
 	} else {
 		check_no_object(c, j);
-		err = 0;
 	}
 	atomic_fetch_add(&c->done, 1);
 	return err;

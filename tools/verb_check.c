@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "fusefs/fs.h"
 #include "fusefs/salvage.h"
 #include "fusefs/vault.h"
+#include "tools/check_mounted.h"
 #include "tools/check_print.h"
 #include "tools/check_repair.h"
 #include "tools/options.h"
@@ -67,7 +69,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->print.progress_json = 1;
 		return 0;
 	default:
-		return options_operands(key, arg, state, &r->dir, 1, "DIR");
+		return options_operands(key, arg, state, &r->dir, 1, "DIR|MNT");
 	}
 }
 
@@ -87,8 +89,9 @@ static const struct argp_child children[] = {
 static const struct argp argp = {
 	.options = table,
 	.parser = parse,
-	.args_doc = "DIR",
-	.doc = "Verifies every page of the vault DIR, which must not be mounted, and lists what is "
+	.args_doc = "DIR|MNT",
+	.doc = "Verifies every page of the vault DIR, or of the one mounted at MNT, and lists what "
+	       "is "
 	       "wrong; --repair puts it right.",
 	.children = children,
 };
@@ -308,8 +311,31 @@ static int run(struct request *r, struct vault *v)
 	return r->repair ? run_repair(r, v) : run_check(r, v);
 }
 
+static int run_mounted(struct request *r, const char *mnt)
+{
+	struct check_totals t;
+	const char *word;
+
+	if (r->repair) {
+		return report_fail(WERR_BUSY, r->dir,
+				   "is mounted; unmount it first, then repair the vault directory");
+	}
+	catch_signals();
+	int err = check_mounted(mnt, &r->print, &stopped, &t);
+	int result = verdict(&t, &word);
+	if (r->print.announced || !err) {
+		say_end(r, &t, word, err, NULL);
+	}
+	if (err == WERR_INTERRUPTED) {
+		return say_error(r, err);
+	}
+	return err ? err : result;
+}
+
 int verb_check(int argc, char **argv)
 {
+	char mnt[PATH_MAX];
+
 	struct request r = {.source = SECRETS_SOURCE_INIT};
 	struct vault *v;
 
@@ -318,6 +344,12 @@ int verb_check(int argc, char **argv)
 		return report_fail(WERR_USAGE, NULL, "--yes and --report need --repair");
 	}
 	r.print.names |= isatty(STDOUT_FILENO) && !r.print.json;
+	if (check_is_mountpoint(r.dir)) {
+		return run_mounted(&r, r.dir);
+	}
+	if (check_find_mount(r.dir, mnt, sizeof(mnt))) {
+		return run_mounted(&r, mnt);
+	}
 	int err = open_vault(&r, &v);
 	if (!err) {
 		err = run(&r, v);

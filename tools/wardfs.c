@@ -32,7 +32,7 @@ static const struct verb {
 	{"umount", "wardfs umount", verb_umount, "[-l] MNT",
 	 "unmount, and wait until everything is written"},
 	{"passwd", "wardfs passwd", verb_passwd, "[OPTION...] DIR", "change the passphrase"},
-	{"check", "wardfs check", verb_check, "[--json] [OPTION...] DIR",
+	{"check", "wardfs check", verb_check, "[--repair] [--json] [OPTION...] DIR|MNT",
 	 "verify a vault, and repair it"},
 	{"accept", "wardfs accept", verb_accept, "[--yes] [OPTION...] DIR",
 	 "take a vault that is older than this machine has seen it"},

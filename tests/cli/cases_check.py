@@ -7,6 +7,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import threading
 
 import damage
 from harness import CHEAP, PASSPHRASE, Skipped, case, check, mounted, wait_until, workers_in
@@ -395,8 +396,7 @@ def check_of_a_vault_that_was_killed(w):
     """Judged as the replay makes it, without writing."""
     vault, tree = made(w)
     mnt = w.mountpoint()
-    process = w.start('mount', '-f', '--passfile', pass_file(w), vault, mnt)
-    wait_until(lambda: mounted(mnt), 'it is mounted')
+    w.ok('mount', vault, mnt)
     with open(f'{mnt}/new', 'wb') as f:
         f.write(b'n' * 100000)
         os.fsync(f.fileno())
@@ -417,3 +417,48 @@ def check_of_a_vault_that_was_killed(w):
     after = tree_of(w, vault)
     check('new' in after and 'd01 moved' in after and 'd02/file 007' not in after, 'the replay')
     check(len(after) == len(tree), f'{len(after)} of {len(tree)}')
+
+
+@case
+def check_of_a_mounted_vault(w):
+    """Through its worker, beside others who write and rename."""
+    vault, tree = made(w)
+    m = damage.Map(vault, PASSPHRASE)
+    mnt = w.mountpoint()
+    w.ok('mount', vault, mnt)
+    ending = threading.Event()
+    busy = threading.Thread(target=churn, args=(mnt, ending))
+    busy.start()
+    try:
+        for args in ((), ('--names',)):
+            result = run_check(w, mnt, *args, stdin=None)
+            check(result['result'] == 'clean' and not kinds(result, 'damage'), str(result)[:800])
+    finally:
+        ending.set()
+        busy.join()
+    m.poke(m.number('big data'), damage.position(300))
+    m.poke(m.number('d05/file 050'), 0, 600)
+    result = run_check(w, vault, status=9, stdin=None)
+    found = {(f['kind'], f.get('path')) for f in result['findings'] if f['severity'] != 'note'}
+    check(found == {('data-page', '/big data'), ('object-header', '/d05/file 050')}, str(found))
+    w.refused(6, 'unmount it first', 'check', '--repair', mnt)
+    after = look(mnt)
+    check(all(after.get(p) == what for p, what in tree.items() if p not in ('big data', 'd05/file 050')), 'others')
+    unmount(w, mnt)
+    run_check(w, vault, '--repair', '--yes', status=23)
+
+
+def churn(mnt, ending):
+    """Writes, renames across directories, removes, links; what it makes is gone at its end."""
+    n = 0
+    os.mkdir(f'{mnt}/churn')
+    while not ending.is_set():
+        n += 1
+        os.makedirs(f'{mnt}/churn/{n}/below')
+        with open(f'{mnt}/churn/{n}/below/file', 'wb') as f:
+            f.write(os.urandom(30000))
+        os.link(f'{mnt}/churn/{n}/below/file', f'{mnt}/churn/{n}/link')
+        os.rename(f'{mnt}/churn/{n}', f'{mnt}/d{n % 30:02}/moved {n}')
+        os.rename(f'{mnt}/d{n % 30:02}/moved {n}', f'{mnt}/churn/back {n}')
+        shutil.rmtree(f'{mnt}/churn/back {n}')
+    os.rmdir(f'{mnt}/churn')
