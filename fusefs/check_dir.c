@@ -362,13 +362,24 @@ static int live_dir(struct visit *v, struct node *n, struct pages *p)
 	return err;
 }
 
+static bool is_partial(struct node *n)
+{
+	if (!n) {
+		return false;
+	}
+	pthread_rwlock_rdlock(&n->lock);
+	bool partial = n->obj && n->obj->lost_end;
+	pthread_rwlock_unlock(&n->lock);
+	return partial;
+}
+
 // What the engine read around is told from the host's bytes; what a replay made of it counts.
 static int read_dir(struct visit *v, struct pages *p)
 {
 	struct check *c = v->b->c;
 	const struct salvage *s = c->fs->params.salvage;
 	struct node *n = v->node;
-	bool around = s && salvage_has(s, v->dir->want.number);
+	bool around = (s && salvage_has(s, v->dir->want.number)) || is_partial(n);
 	int err = 0;
 
 	if ((!n && v->dir->flags & ATTR_HAS_OBJECT) || (n && around)) {

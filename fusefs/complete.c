@@ -174,7 +174,7 @@ static void complete_part(struct fs *fs, const struct checkpoint *c, struct part
 			// The journal and this checkpoint agree on the size: nothing refers to what
 			// is behind it.
 			o->guard = o->unlogged_from = o->placed_end = o->flushed_to =
-				n->type == OBJECT_DIR ? table_pages(o->table)
+				n->type == OBJECT_DIR ? object_table_pages(o)
 						      : pages_of(n->attr.size);
 		}
 		give_back(fs, n, c->mark.sequence);

@@ -183,7 +183,7 @@ static int seal_header(struct checkpoint *c, struct node *n, struct object_heade
 	h->layout = o->layout;
 	h->xattr_layout = o->xattr_paged;
 	h->generation = c->generation;
-	h->size = n->type == OBJECT_DIR ? (uint64_t)table_pages(o->table) * WARD_PAGE
+	h->size = n->type == OBJECT_DIR ? (uint64_t)object_table_pages(o) * WARD_PAGE
 		  : n->target           ? 0 // a short target stands in the entry only
 					: n->attr.size;
 	h->header_seals = ++o->header_seals;

@@ -85,6 +85,9 @@ struct object {
 	size_t accounted_dirty; // bytes counted in fs->dirty_bytes
 	size_t accounted_file;  // bytes counted in fs->file_bytes
 	struct table *table;    // directories
+	uint32_t lost_end;      // 1 + the last table page that does not open: what is in the others
+				// can be read and removed, but no name is added, and an absent one
+				// is not known to be absent; 0: all open
 	uint8_t *xattrs;        // encoded set
 	size_t xattrs_len;
 	struct seal xattr_seals[OBJECT_XATTR_PAGES];
@@ -358,6 +361,10 @@ int object_rewrite(struct fs *fs, struct node *n) WARN_UNUSED;
 // Makes the names of new host files durable.
 int object_sync_folder(struct fs *fs, unsigned folder) WARN_UNUSED;
 uint64_t pages_of(uint64_t size);
+// Pages of a directory's table, lost ones included.
+uint32_t object_table_pages(const struct object *o);
+// Whether this page is one that does not open. n loaded.
+bool object_page_lost(struct node *n, uint32_t page);
 struct objref node_objref(const struct node *n);
 struct object_id node_object_id(const struct node *n);
 

@@ -46,14 +46,16 @@ int dir_find(struct node *dir, const char *name, table_place *ret_place, struct 
 	int err = check_name(name);
 
 	// "." and ".." are the root's own entries, never a name for users.
-	return err ? err
-		   : table_find(dir->obj->table, (const uint8_t *)name, strlen(name), ret_place,
-				ret);
+	if (err == 0) {
+		err = table_find(dir->obj->table, (const uint8_t *)name, strlen(name), ret_place,
+				 ret);
+	}
+	return err == WERR_NOTFOUND && dir->obj->lost_end ? WERR_DAMAGED : err;
 }
 
 int dir_insert(struct node *dir, const uint8_t *entry, size_t len, table_place *ret)
 {
-	int err = table_reserve(dir->obj->table, len, ret);
+	int err = dir->obj->lost_end ? WERR_DAMAGED : table_reserve(dir->obj->table, len, ret);
 
 	return err ? err : table_put(dir->obj->table, *ret, entry, len);
 }
@@ -204,7 +206,7 @@ void fs_forget(struct fs *fs, uint64_t ino, uint64_t count)
 void dir_changed(struct fs *fs, struct record *r, struct node *dir, int nlink_change)
 {
 	dir->attr.nlink = (uint32_t)((int)dir->attr.nlink + nlink_change);
-	dir->attr.pages = table_pages(dir->obj->table);
+	dir->attr.pages = object_table_pages(dir->obj);
 	dir->attr.size = dir->attr.pages * WARD_PAGE;
 	fs_now(fs, &dir->attr.mtime);
 	dir->attr.ctime = dir->attr.mtime;
@@ -453,7 +455,7 @@ static int check_empty(struct fs *fs, struct node *n)
 	if (err) {
 		return err;
 	}
-	err = table_count(n->obj->table) ? WERR_NOTEMPTY : 0;
+	err = table_count(n->obj->table) ? WERR_NOTEMPTY : n->obj->lost_end ? WERR_DAMAGED : 0;
 	node_unlock(n);
 	return err;
 }

@@ -370,6 +370,61 @@ static int load_xattrs(struct fs *fs, struct node *n, const struct object_header
 	return 0;
 }
 
+uint32_t object_table_pages(const struct object *o)
+{
+	uint32_t pages = table_pages(o->table);
+
+	return pages > o->lost_end ? pages : o->lost_end;
+}
+
+bool object_page_lost(struct node *n, uint32_t page)
+{
+	struct object *o = n->obj;
+	struct seal s;
+
+	if (page >= o->lost_end || table_page_bytes(o->table, page)) {
+		return false;
+	}
+	// Emptied, and not sealed since, is something else.
+	return table_next_dirty(o->table, page) != page &&
+	       (tree_get(o->tree, page, &s) || !seal_is_hole(&s));
+}
+
+// Damage, by accident or not; a host that could not read is asked again the next time.
+static bool is_damage(int err)
+{
+	return err == WERR_AUTH || err == WERR_MALFORMED || err == WERR_DAMAGED;
+}
+
+// Page by page, where not all of a run can be had: the others are there to be read.
+static int load_around(struct fs *fs, struct node *n, uint64_t from, size_t count, uint8_t *page)
+{
+	struct object *o = n->obj;
+	int err = 0;
+
+	for (uint64_t i = from; err == 0 && i < from + count; i++) {
+		struct seal s;
+
+		err = tree_get(o->tree, i, &s);
+		if (err == 0 && !seal_is_hole(&s) && !table_page_bytes(o->table, (uint32_t)i)) {
+			const struct gcm_key *key = object_keys_data(o->keys, seal_generation(&s));
+
+			err = object_read_raw(fs, n->number, tree_position(i), 1, page);
+			if (err == 0) {
+				err = key ? seal_open(key, &s, 0, i, page, page) : WERR_AUTH;
+			}
+			if (err == 0) {
+				err = table_load_page(o->table, (uint32_t)i, page);
+			}
+		}
+		if (is_damage(err)) {
+			o->lost_end = (uint32_t)i + 1;
+			err = 0;
+		}
+	}
+	return err;
+}
+
 // Every page of a directory's table, in runs of up to 64 pages a host read.
 static int load_table(struct fs *fs, struct node *n, uint64_t pages)
 {
@@ -410,6 +465,8 @@ static int load_table(struct fs *fs, struct node *n, uint64_t pages)
 		}
 		if (salvage_wanted(fs, err)) {
 			err = salvage_table(fs, n, i, run);
+		} else if (is_damage(err)) {
+			err = load_around(fs, n, i, run, buf);
 		}
 		i += run;
 	}

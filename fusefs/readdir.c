@@ -70,6 +70,14 @@ static int next_entry(struct fs *fs, struct node *dir, table_place *from, bool p
 	return err;
 }
 
+static bool is_partial(struct node *dir)
+{
+	pthread_rwlock_rdlock(&dir->lock);
+	bool partial = dir->obj && dir->obj->lost_end;
+	pthread_rwlock_unlock(&dir->lock);
+	return partial;
+}
+
 // A planted bug: cookies that count the entries.
 static table_place nth_place(struct node *dir, uint64_t n)
 {
@@ -86,7 +94,7 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent
 {
 	struct node *dir;
 	char name[FS_NAME_MAX + 1];
-	bool stop = false;
+	bool stop = false, any = false;
 	int err = dir_get(fs, ino, &dir);
 
 	if (err) {
@@ -105,7 +113,8 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent
 
 		err = next_entry(fs, dir, &from, plus, name, &d, &n, &child);
 		if (err == WERR_NOTFOUND) {
-			err = 0;
+			// Nobody shall believe that this was all.
+			err = any || !is_partial(dir) ? 0 : WERR_DAMAGED;
 			break;
 		}
 		if (err == 0 && child == WERR_NOTFOUND) {
@@ -128,6 +137,7 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent
 			d.cookie = COOKIE_FIRST + count++;
 		}
 		stop = fn(arg, &d);
+		any |= !stop;
 		if (n) {
 			if (stop) {
 				node_forget(fs, n, 1);

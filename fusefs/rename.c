@@ -84,7 +84,9 @@ static int check_target(struct fs *fs, const struct side *from, const struct sid
 		if (err) {
 			return err;
 		}
-		err = table_count(to->n->obj->table) ? WERR_NOTEMPTY : 0;
+		err = table_count(to->n->obj->table) ? WERR_NOTEMPTY
+		      : to->n->obj->lost_end         ? WERR_DAMAGED
+						     : 0;
 		node_unlock(to->n);
 		return err;
 	}

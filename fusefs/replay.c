@@ -225,6 +225,10 @@ static int apply_slot(struct replay *rp, const struct assignment *a)
 		return err;
 	}
 	struct node *dir = d->n;
+	if (object_page_lost(dir, a->page)) {
+		return fs_refuse(rp->fs, dir->number, WERR_DAMAGED,
+				 "the journal changes a page of it that does not open");
+	}
 	if (table_get(dir->obj->table, place, &e) == 0 && e.kind == ENTRY_HOME) {
 		err = replay_entry_node(rp, &e, &t);
 		if (err == 0 && (!t->home_known || (t->n->home == dir && t->n->place == place))) {
@@ -263,6 +267,10 @@ static int apply_attr(struct replay *rp, const struct assignment *a)
 		return err;
 	}
 	struct node *dir = d->n;
+	if (object_page_lost(dir, a->page)) {
+		return fs_refuse(rp->fs, dir->number, WERR_DAMAGED,
+				 "the journal changes a page of it that does not open");
+	}
 	err = table_get(dir->obj->table, place, &e);
 	if (err == 0 && (e.kind != ENTRY_HOME || e.number != a->number)) {
 		err = WERR_NOTFOUND;
@@ -517,6 +525,10 @@ static int find_home(struct replay *rp, struct touched *t)
 	t = &rp->touched[index]; // the list may have moved
 	if (err == 0) {
 		err = table_find_number(p->n->obj->table, n->number, &place, &e);
+	}
+	if (err == WERR_NOTFOUND && p->n->obj->lost_end) {
+		return fs_refuse(rp->fs, n->number, WERR_DAMAGED,
+				 "its name may be in a page that does not open");
 	}
 	if (err == WERR_NOTFOUND || (err == 0 && e.incarnation != n->incarnation)) {
 		// Where a part of the table is lost, that it has no entry proves nothing.

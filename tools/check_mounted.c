@@ -122,6 +122,7 @@ int check_mounted(const char *mnt, struct check_print *print, _Atomic int *stop,
 	struct listener l = {print, stop};
 	const struct control_how how = {.more = 1, .fd = -1, .progress = on_reply, .arg = &l};
 	json_t *reply = NULL;
+	char detail[256];
 	int err = mounted_connect(mnt, &c);
 
 	*ret = (struct check_totals){0};
@@ -130,6 +131,7 @@ int check_mounted(const char *mnt, struct check_print *print, _Atomic int *stop,
 	}
 	check_print_begin(print, mnt, 0);
 	err = control_call(c, "Check", json_pack("{sb}", "names", print->names), &how, &reply);
+	snprintf(detail, sizeof(detail), "%s", err ? control_detail_of(c) : "");
 	control_close(c);
 	if (err == 0) {
 		read_totals(json_object_get(reply, "totals"), ret);
@@ -140,8 +142,12 @@ int check_mounted(const char *mnt, struct check_print *print, _Atomic int *stop,
 		return report_fail(err, mnt, "is being checked already");
 	case WERR_LOCKED:
 		return report_fail(err, mnt, "is locked or being unmounted; unlock it first");
-	default:
+	case 0:
+	case WERR_INTERRUPTED:
 		return err;
+	default:
+		return report_fail(err, mnt, "cannot be checked by its worker: %s%s%s",
+				   werr_text(err), *detail ? ": " : "", detail);
 	}
 }
 
