@@ -51,8 +51,10 @@ static void give_back(struct fs *fs, struct node *n, uint64_t through)
 	uint64_t end = pages_of(n->attr.size), from = o->drop_from,
 		 to = o->drop_to < end ? o->drop_to : end;
 	int err = 0;
-	for (uint64_t i = from; WARD_PLANTED(LATE_PUNCH) && i < to; i++) {
-		err = fs->host->ops->punch(f, tree_position(i) * WARD_PAGE, WARD_PAGE);
+	if (WARD_PLANTED(LATE_PUNCH)) {
+		for (uint64_t i = from; i < to; i++) {
+			err = fs->host->ops->punch(f, tree_position(i) * WARD_PAGE, WARD_PAGE);
+		}
 	}
 	while (err == 0 && from < to) { // holes inside the file
 		uint64_t hole, data;

@@ -6,9 +6,9 @@
 #ifndef WARDFS_FUSEFS_PLANTED_H
 #define WARDFS_FUSEFS_PLANTED_H
 
-#ifdef WARDFS_PLANTED_BUGS
 #include <stdbool.h>
 
+#ifdef WARDFS_PLANTED_BUGS
 bool planted_is(const char *name);
 #define WARD_PLANTED(name) planted_is(#name)
 #else

@@ -102,7 +102,7 @@ int fs_readdir(struct fs *fs, uint64_t ino, uint64_t cookie, int plus, fs_dirent
 	}
 	err = emit_dots(fs, dir, cookie, fn, arg, &stop);
 	table_place from = cookie >= COOKIE_FIRST ? cookie - COOKIE_FIRST + 1 : 0;
-	uint64_t count = from;
+	uint64_t count = from; // NOLINT(clang-analyzer-deadcode.DeadStores): for the planted bug
 	if (WARD_PLANTED(COUNTING_COOKIE)) {
 		from = nth_place(dir, count);
 	}
