@@ -232,7 +232,7 @@ static int say_error(const struct request *r, int err)
 
 static int run_check(struct request *r, struct vault *v)
 {
-	struct check_totals t;
+	struct check_totals t = {0};
 	const char *word;
 	int err = look(r, v, NULL, &t);
 	int result = verdict(&t, &word);
@@ -313,7 +313,7 @@ static int run(struct request *r, struct vault *v)
 
 static int run_mounted(struct request *r, const char *mnt)
 {
-	struct check_totals t;
+	struct check_totals t = {0};
 	const char *word;
 
 	if (r->repair) {

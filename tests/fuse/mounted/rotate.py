@@ -27,7 +27,7 @@ END_S = 300
 def status(vault):
     text = subprocess.run([WARDFS, "status", "--json"], stdout=subprocess.PIPE, check=True, timeout=60).stdout
     for entry in json.loads(text)["mounts"]:
-        if entry["mountpoint"] == vault.mnt:
+        if entry["mountpoint"] == vault.mnt and "pid" in entry:  # and not one that was killed
             return entry
     return {}
 

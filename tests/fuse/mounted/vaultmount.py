@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """For the tests on a real mount that are written in Python: a vault, its mounts, one line a test."""
 import atexit
+import json
 import os
 import shutil
 import signal
@@ -79,12 +80,17 @@ class Vault:
             if self.process.poll() is not None:
                 raise RuntimeError(f"mount ended with status {self.process.returncode}:\n{self.last_log()}")
             try:
-                if os.stat(self.mnt).st_dev != os.stat(self.work).st_dev:
+                if os.stat(self.mnt).st_dev != os.stat(self.work).st_dev and self.is_open():
                     return
             except OSError:
                 pass
             time.sleep(0.005)
         raise RuntimeError(f"not usable after {limit} s:\n{self.last_log()}")
+
+    def is_open(self):
+        """The folder is usable, and whoever mounted it has been told."""
+        text = subprocess.run([WARDFS, "status", "--json"], stdout=subprocess.PIPE, check=True, timeout=60).stdout
+        return any(entry["mountpoint"] == self.mnt and entry["state"] == "open" for entry in json.loads(text)["mounts"])
 
     def last_log(self):
         with open(self.log.name, "rb") as f:
