@@ -413,7 +413,7 @@ int anchor_codec_open(const uint8_t *in, size_t len, const struct keyring *ring,
 {
 	uint8_t id[KEY_ID_BYTES];
 	struct anchor_claims claims;
-	struct head head[ANCHOR_PAGES];
+	struct head head[ANCHOR_PAGES] = {{0}};
 
 	if (len != ANCHOR_BYTES)
 		return len < ANCHOR_BYTES ? WERR_TRUNCATED : WERR_MALFORMED;

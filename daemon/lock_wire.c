@@ -29,6 +29,8 @@ int lock_wire_send(int fd, const struct lock_wire *m, const int *fds, unsigned c
 		msg.msg_control = &control;
 		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
 		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+		if (!c)
+			return WERR_INTERNAL;
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
 		c->cmsg_len = CMSG_LEN(count * sizeof(int));

@@ -38,7 +38,7 @@ int anchor_new(const struct anchor_params *params, struct anchor **ret)
 	if (!a)
 		return WERR_NOMEM;
 	a->params = *params;
-	for (size_t i = 0; name[i] && i < ANCHOR_MACHINE_MAX; i++) {
+	for (size_t i = 0; i < ANCHOR_MACHINE_MAX && name[i]; i++) {
 		const unsigned char c = (unsigned char)name[i];
 
 		a->machine[i] = c < 0x20 || c >= 0x7f ? '?' : name[i];

@@ -283,12 +283,13 @@ static int keep_page(void *arg, uint64_t index, const uint8_t *plain)
 
 	if (p->len == p->cap) {
 		size_t cap = p->cap ? p->cap * 2 : 8;
-		uint8_t *buf = malloc(cap * WARD_PAGE);
 		uint64_t *list = realloc(p->index, cap * sizeof *list);
-
-		p->index = list ? list : p->index;
-		if (!buf || !list) {
-			free(buf);
+		if (!list) {
+			return WERR_NOMEM;
+		}
+		p->index = list;
+		uint8_t *buf = malloc(cap * WARD_PAGE);
+		if (!buf) {
 			return WERR_NOMEM;
 		}
 		if (p->len) {

@@ -259,7 +259,7 @@ static int step(struct repair *r, struct frame **top)
 {
 	struct frame *f = *top;
 	uint8_t name[ENTRY_NAME_MAX], target[ENTRY_TARGET_MAX];
-	struct entry e;
+	struct entry e = {0};
 	bool around = salvage_has(r->fs->params.salvage, f->n->number);
 	bool first = f->at == 0;
 	int err = object_load(r->fs, f->n); // the cache may have let it go

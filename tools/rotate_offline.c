@@ -166,7 +166,7 @@ int rotate_offline(struct rotate_request *r)
 	SECRET_STRUCT_AUTO struct secret offer = {0};
 	struct vault_sealed sealed;
 	struct anchor *anchor = NULL;
-	struct host *host;
+	struct host *host = NULL;
 	struct vault *v;
 
 	int err = r->after_leak ? rotate_after_leak(r, &offer) : 0;

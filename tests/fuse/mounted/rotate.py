@@ -91,8 +91,9 @@ def compare(sums, share, rng):
     for path, want in sums.items():
         if rng.random() < share:
             with open(path, "rb") as f:
-                if hashlib.sha256(f.read()).digest() != want:
-                    raise Difference(f"{path}: another content")
+                data = f.read()
+                if hashlib.sha256(data).digest() != want:
+                    raise Difference(f"{path}: another content: {len(data)} bytes, {len(data.rstrip(bytes(1)))} without zeros")
 
 
 def rotation(vault):
