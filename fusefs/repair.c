@@ -276,8 +276,8 @@ static int step(struct repair *r, struct frame **top)
 		pop(r->fs, top);
 		return err;
 	}
-	if (err) {
-		return err;
+	if (err || !e.name) {
+		return err ? err : WERR_INTERNAL;
 	}
 	memcpy(name, e.name, e.name_len); // the table may change below
 	e.name = name;

@@ -172,7 +172,7 @@ int rotate_offline(struct rotate_request *r)
 	int err = r->after_leak ? rotate_after_leak(r, &offer) : 0;
 	if (!err)
 		err = open_host(r->target, &host, &sealed, &anchor);
-	if (err)
+	if (err || !host)
 		return err;
 	if (!offer.len)
 		err = secrets_get(&r->source, r->target, &sealed, &offer);
