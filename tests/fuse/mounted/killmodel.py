@@ -206,6 +206,8 @@ class Folder:
         """A rename over something was under way and both outcomes have the same names."""
         pending = self.pending
         if pending["op"] == "replace":
+            if pending["path"] not in found:
+                return without  # the first of its name, and not renamed yet
             with open(os.path.join(top, pending["path"]), "rb") as f:
                 return after if f.read() == small_bytes(pending["version"]) else without
         return after if found == after.names() else without

@@ -80,7 +80,7 @@ def fill(vault, rng):
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, f"file{i}")
         data = rng.randbytes(LARGE if i >= FILES else rng.randrange(1, 30000))
-        with open(path, "wb") as f:
+        with open(path, "wb", buffering=0) as f:
             f.write(data)
             os.fsync(f.fileno())
         sums[path] = hashlib.sha256(data).digest()
