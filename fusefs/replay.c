@@ -576,10 +576,11 @@ static int finish_loaded(struct fs *fs, struct node *n)
 {
 	int err = fs->params.readonly ? 0 : count_as_unflushed(fs, n);
 
-	n->attr.flags &= ~(uint64_t)ATTR_HAS_XATTRS;
-	if (n->obj->xattrs_len) {
-		n->attr.flags |= ATTR_HAS_XATTRS;
-	}
+	// Not as the log says: its records of after a cut speak of an object that was about to be
+	// stored, those of before of one that was not yet.
+	n->attr.flags &= ~(uint64_t)(ATTR_HAS_OBJECT | ATTR_HAS_XATTRS);
+	n->attr.flags |= n->base ? ATTR_HAS_OBJECT : 0;
+	n->attr.flags |= n->obj->xattrs_len ? ATTR_HAS_XATTRS : 0;
 	object_account(fs, n->obj);
 	node_dirty(fs, n, DIRTY_CONTENT | DIRTY_ATTR);
 	return err;
