@@ -58,18 +58,18 @@ void broker_log(const struct bvault *v, int priority, const char *line)
 
 // ---- mounts that go away by themselves ----
 
-static void notice_unmounts(struct broker *b)
+void broker_notice_unmounts(struct broker *b)
 {
-	pthread_mutex_lock(&b->lock);
-	for (struct bvault *v = b->vaults; v; v = v->next) {
-		struct mountpoint m;
+	int ended = 0;
 
-		if (v->state == BSTATE_FAILED &&
-		    (mountpoint_find(v->mountpoint, &m) || strcmp(m.device, v->device) != 0))
-			bvault_notice_unmount(v);
+	for (struct bvault *v = b->vaults; v; v = v->next) {
+		if (v->state != BSTATE_FAILED || bvault_is_mounted(v))
+			continue;
+		bvault_notice_unmount(v);
+		ended |= v->state == BSTATE_ABSENT;
 	}
-	broker_sweep(b);
-	pthread_mutex_unlock(&b->lock);
+	if (ended)
+		broker_sweep(b);
 }
 
 // ---- life ----
@@ -149,8 +149,10 @@ static void attend_all(struct broker *b, int signals)
 			break;
 		if (polled[1].revents)
 			(void)!eventfd_read(b->kick, &count);
-		if (polled[2].revents)
-			notice_unmounts(b);
+		// Of a worker that was killed we may hear after its mount has gone.
+		pthread_mutex_lock(&b->lock);
+		broker_notice_unmounts(b);
+		pthread_mutex_unlock(&b->lock);
 	}
 	if (mounts >= 0)
 		close(mounts);

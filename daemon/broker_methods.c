@@ -238,6 +238,7 @@ static int start_mount(struct broker *b, struct control_call *c, char *dir, char
 	int err = 0;
 
 	pthread_mutex_lock(&b->lock);
+	broker_notice_unmounts(b);
 	if (b->stopping || broker_find(b, mountpoint))
 		err = WERR_BUSY;
 	if (!err) {

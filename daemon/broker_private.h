@@ -61,6 +61,8 @@ struct bvault {
 	char *dir, *mountpoint, *options; // never change
 	struct mountopts opts;
 	char device[MOUNTPOINT_DEVICE_BYTES];
+	int64_t mount_id;   // with the device, as the kernel's list has it
+	uint64_t unique_id; // mountpoint_unique_id(), 0: cannot be told
 	enum bstate state;
 	time_t since;
 	char reason[96];             // of the state, for people
@@ -133,9 +135,14 @@ void bvault_cancel(struct bvault *v);
 void bvault_fail(struct bvault *v, const char *reason);
 // Ends an entry whose mount is gone. lock held.
 void bvault_notice_unmount(struct bvault *v);
+// Whether what is mounted at its place is the mount that was made for it, and not a later one that
+// got the same numbers.
+int bvault_is_mounted(const struct bvault *v);
 
 // ---- broker.c ----
 struct bvault *broker_find(struct broker *b, const char *mountpoint); // lock held
+// Ends the entries of mounts that were taken away without a word to us. lock held.
+void broker_notice_unmounts(struct broker *b);
 // Frees what is absent and unused. lock held.
 void broker_sweep(struct broker *b);
 void broker_log(const struct bvault *v, int priority, const char *line);

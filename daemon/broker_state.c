@@ -66,6 +66,8 @@ json_t *bvault_describe(const struct bvault *v)
 	json_object_set_new(j, "policy", policy_json(&v->policy));
 	if (next_ms >= 0)
 		json_object_set_new(j, "next_lock_s", json_integer((next_ms + 999) / 1000));
+	if (j && v->unique_id)
+		json_object_set_new(j, "mount_id", json_integer((json_int_t)v->unique_id));
 	if (j && w)
 		json_object_set_new(j, "pid", json_integer(w->pid));
 	return j;

@@ -73,6 +73,8 @@ static void end_vault(struct bvault *v, int code, const char *detail)
 {
 	v->end_code = code;
 	v->device[0] = 0;
+	v->mount_id = 0;
+	v->unique_id = 0;
 	bvault_enter(v, BSTATE_ABSENT, detail);
 	bvault_done(v, code, detail);
 }
@@ -87,6 +89,19 @@ void bvault_fail(struct bvault *v, const char *reason)
 	broker_log(v, LOG_ERR, reason);
 	bvault_enter(v, BSTATE_FAILED, reason);
 	bvault_done(v, WERR_IO, reason);
+}
+
+int bvault_is_mounted(const struct bvault *v)
+{
+	struct mountpoint m;
+
+	if (!v->device[0] || mountpoint_find(v->mountpoint, &m) || strcmp(m.device, v->device) ||
+	    m.id != v->mount_id)
+		return 0;
+	if (!v->unique_id)
+		return 1;
+	uint64_t now = mountpoint_unique_id(v->mountpoint);
+	return !now || now == v->unique_id;
 }
 
 void bvault_notice_unmount(struct bvault *v)
@@ -105,7 +120,8 @@ void bvault_stop(struct bvault *v)
 		w = v->keyless;
 	if (w && bworker_tell(w, CHANNEL_STOP, 0, NULL, -1))
 		bworker_kill(w);
-	if (!w && v->state == BSTATE_FAILED && !mountpoint_unmount(v->mountpoint, 1))
+	if (!w && v->state == BSTATE_FAILED &&
+	    (!bvault_is_mounted(v) || !mountpoint_unmount(v->mountpoint, 1)))
 		bvault_notice_unmount(v);
 }
 
@@ -159,7 +175,7 @@ static void bury_keyed(struct bvault *v, const struct bworker *w)
 	case BSTATE_LOCKED:
 	case BSTATE_UNLOCKING:
 		if (w->role == ROLE_KEYED) {
-			if (v->device[0])
+			if (bvault_is_mounted(v))
 				(void)!mountpoint_unmount(v->mountpoint, 1);
 			end_vault(v, w->code, w->detail);
 		} else if (v->keyless) {
@@ -235,9 +251,12 @@ static void hear_mount(struct bvault *v, struct bworker *w)
 	pthread_mutex_unlock(&b->mounting);
 	if (!err)
 		err = mountpoint_find(v->mountpoint, &mount);
+	uint64_t unique = err ? 0 : mountpoint_unique_id(v->mountpoint);
 	pthread_mutex_lock(&b->lock);
 	if (!err) {
 		memcpy(v->device, mount.device, sizeof(v->device));
+		v->mount_id = mount.id;
+		v->unique_id = unique;
 		err = bworker_tell(w, CHANNEL_FUSE, 0, v->device, fd);
 	}
 	if (err)
@@ -271,9 +290,7 @@ static void hear_mount_again(struct bvault *v, struct bworker *w)
 // While the worker still serves: the kernel writes back what it holds.
 static void hear_detach(struct bvault *v, struct bworker *w)
 {
-	struct mountpoint m;
-
-	if (v->device[0] && !mountpoint_find(v->mountpoint, &m) && !strcmp(m.device, v->device)) {
+	if (bvault_is_mounted(v)) {
 		int fd = open(v->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		if (fd >= 0) {

@@ -194,7 +194,7 @@ static int try_path(void *arg, const char *path, uid_t uid)
 	int kept = f->fn(f->arg, c);
 	if (!kept)
 		control_close(c);
-	return kept;
+	return kept == CONTROL_KEEP ? 0 : kept;
 }
 
 // The users that have something mounted.
@@ -246,8 +246,12 @@ static json_t *ask_status(struct control_client *c)
 struct wanted {
 	const char *path;
 	char device[MOUNTPOINT_DEVICE_BYTES];
+	uint64_t unique_id; // of what is mounted there; 0: cannot be told
+	int rank;           // of found
 	struct control_client *found;
 };
+
+#define RANK_BEST 4
 
 // The device tells the mount even when the path to it has changed since, or when something else is
 // mounted over it. Where nothing is mounted any more there is only the path.
@@ -263,22 +267,43 @@ static int is_wanted(const struct wanted *w, const json_t *mount)
 	return same;
 }
 
+// The kernel gives numbers of devices out again, so that a dead mount that was taken away may look
+// like a living one. Seen from another mount namespace one mount has several ids.
+static int rank_of(const struct wanted *w, const json_t *mount)
+{
+	const char *state = json_string_value(json_object_get(mount, "state"));
+	json_int_t id = json_integer_value(json_object_get(mount, "mount_id"));
+	int living = !state || strcmp(state, "failed") != 0;
+
+	if (!is_wanted(w, mount))
+		return 0;
+	return 1 + living + (w->unique_id && (json_int_t)w->unique_id == id ? 2 : 0);
+}
+
 static int match(void *arg, struct control_client *c)
 {
 	struct wanted *w = arg;
 	json_t *mounts = ask_status(c), *mount;
+	int better = 0;
 	size_t i;
 
 	json_array_foreach(mounts, i, mount)
 	{
-		if (!is_wanted(w, mount))
+		int rank = rank_of(w, mount);
+
+		if (rank <= w->rank)
 			continue;
+		better = 1;
+		w->rank = rank;
+		json_decref(c->mount);
 		c->mount = json_incref(json_object_get(mount, "mountpoint"));
-		w->found = c;
-		break;
 	}
 	json_decref(mounts);
-	return w->found != NULL;
+	if (!better)
+		return 0;
+	control_close(w->found);
+	w->found = c;
+	return w->rank == RANK_BEST ? 1 : CONTROL_KEEP;
 }
 
 int control_connect(const char *mountpoint, struct control_client **ret)
@@ -286,9 +311,12 @@ int control_connect(const char *mountpoint, struct control_client **ret)
 	struct wanted w = {.path = mountpoint};
 	struct mountpoint m;
 
-	if (!mountpoint_find(mountpoint, &m))
+	if (!mountpoint_find(mountpoint, &m)) {
 		memcpy(w.device, m.device, sizeof(w.device));
-	if (!control_each(match, &w))
+		w.unique_id = mountpoint_unique_id(mountpoint);
+	}
+	(void)control_each(match, &w);
+	if (!w.found)
 		return WERR_NOTFOUND;
 	*ret = w.found;
 	return 0;

@@ -49,8 +49,9 @@ int control_state(struct control_client *c, json_t **ret) WARN_UNUSED;
 // Tells the other side that nothing more comes from here; replies still do. Any thread.
 void control_let_go(struct control_client *c);
 
-// Calls fn for every service that this user may ask, until it returns non-zero, which is returned;
-// fn owns c then, else it is closed.
+// Calls fn for every service that this user may ask, until it returns something else than 0 or
+// CONTROL_KEEP, which is returned; fn owns c then, and after CONTROL_KEEP, else it is closed.
+#define CONTROL_KEEP (-1)
 typedef int (*control_each_fn)(void *arg, struct control_client *c);
 int control_each(control_each_fn fn, void *arg);
 

@@ -30,6 +30,7 @@ const char control_idl[] =
 	"  mountpoint: string,\n"
 	"  vault: string,\n"
 	"  device: string,\n"
+	"  mount_id: ?int,\n"
 	"  state: string,\n"
 	"  since: int,\n"
 	"  pid: ?int,\n"

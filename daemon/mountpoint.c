@@ -16,6 +16,9 @@
 
 extern char **environ;
 
+// STATX_MNT_ID_UNIQUE of Linux 6.8, which the headers here may not know.
+#define MNT_ID_UNIQUE 0x4000u
+
 // ---- /proc/self/mountinfo ----
 
 // Undoes the kernel's \ooo in place.
@@ -65,11 +68,12 @@ static int parse_line(char *line, struct mountpoint *ret)
 {
 	char options[512], tag[256], super[1024];
 
-	if (take_field(&line, NULL, 0) || take_field(&line, NULL, 0) ||
+	if (take_field(&line, tag, sizeof(tag)) || take_field(&line, NULL, 0) ||
 	    take_field(&line, ret->device, sizeof(ret->device)) || take_field(&line, NULL, 0) ||
 	    take_field(&line, ret->path, sizeof(ret->path)) ||
 	    take_field(&line, options, sizeof(options)))
 		return -1;
+	ret->id = strtol(tag, NULL, 10);
 	do {
 		if (take_field(&line, tag, sizeof(tag)))
 			return -1;
@@ -129,6 +133,18 @@ int mountpoint_find(const char *path, struct mountpoint *ret)
 	if (err)
 		return err;
 	return s.found ? 0 : WERR_NOTFOUND;
+}
+
+uint64_t mountpoint_unique_id(const char *path)
+{
+	struct statx st = {0};
+
+	// Without synchronizing, no request is made of the filesystem.
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW,
+		  MNT_ID_UNIQUE, &st) ||
+	    !(st.stx_mask & MNT_ID_UNIQUE))
+		return 0;
+	return st.stx_mnt_id;
 }
 
 // ---- paths ----

@@ -20,6 +20,7 @@ struct mountpoint {
 	char source[PATH_MAX];
 	char fstype[80];
 	char device[MOUNTPOINT_DEVICE_BYTES]; // "MAJOR:MINOR", unique while mounted
+	int64_t id;                           // of the mount; like the device's, used again
 	int readonly;
 	int64_t user_id; // who mounted it (FUSE), or -1
 };
@@ -30,6 +31,10 @@ int mountpoint_each(mountpoint_fn fn, void *arg) WARN_UNUSED;
 
 // The topmost mount at exactly this absolute path. WERR_NOTFOUND.
 int mountpoint_find(const char *path, struct mountpoint *ret) WARN_UNUSED;
+
+// What no other mount ever has until the machine starts again, or 0 where the kernel (6.8) or the
+// permission to tell is missing. Never waits for whoever serves the mount.
+uint64_t mountpoint_unique_id(const char *path);
 
 // Makes the path of a mount point absolute and free of links without asking the filesystem that may
 // be mounted there (it may hang or be gone). WERR_NOTFOUND, WERR_PERM, WERR_NOTDIR ….
