@@ -221,6 +221,7 @@ int broker_run(const struct broker_params *params)
 		params->ready(params->arg);
 	attend_all(&b, signals);
 	stop_all(&b);
+	logind_free(b.logind);
 	control_free(b.server);
 	return EXIT_WARD_OK;
 }

@@ -39,6 +39,7 @@ int bvault_begin_lock(struct bvault *v, const char *reason, int64_t deadline_ms)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
 		return WERR_MFILE;
 	bvault_enter(v, BSTATE_DRAINING, reason);
+	v->sleep_told = v->slept = 0;
 	int err = bworker_start(v, ROLE_KEYLESS, -1, &v->keyless);
 	if (!err)
 		err = bworker_tell(v->keyless, CHANNEL_TAKE, deadline_ms, v->device, ends[0]);
@@ -57,9 +58,8 @@ int bvault_begin_lock(struct bvault *v, const char *reason, int64_t deadline_ms)
 	return err;
 }
 
-// Ends every request that the kernel still waits for. The number of the connection is that of the
-// mount.
-static void abort_connection(const char *device)
+// The number of the connection is that of the mount.
+void bvault_abort(const char *device)
 {
 	char path[64];
 	const char *minor_ = strchr(device, ':');
@@ -83,7 +83,7 @@ void bvault_check_lock(struct bvault *v)
 	memcpy(device, v->device, sizeof(device));
 	v->lock_code = WERR_IO;
 	bvault_fail(v, "could not be locked in time: its keys are wiped, the mount is dead");
-	abort_connection(device);
+	bvault_abort(device);
 }
 
 static int lock_and_wait(struct bvault *v, int64_t deadline_ms)

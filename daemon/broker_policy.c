@@ -59,7 +59,8 @@ int64_t bvault_next_lock_ms(const struct bvault *v)
 
 int broker_tick(struct broker *b)
 {
-	int64_t next = -1;
+	broker_follow_logind(b);
+	int64_t next = broker_sleep_tick(b) ? DRAINING_MS : -1;
 
 	for (struct bvault *v = b->vaults; v; v = v->next) {
 		bvault_check_lock(v);

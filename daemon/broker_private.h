@@ -11,6 +11,7 @@
 #include "daemon/channel.h"
 #include "daemon/control.h"
 #include "daemon/attempts.h"
+#include "daemon/logind.h"
 #include "daemon/mountpoint.h"
 #include "daemon/policy.h"
 #include "fusefs/mountopts.h"
@@ -78,6 +79,9 @@ struct bvault {
 	int lock_code;               // how the last lock went
 	struct policy policy;        // when to lock by itself
 	int64_t active_ms, open_ms;  // broker_now_ms() of the last request, and of the unlock
+	int sleep_told;              // its worker was told of the sleep
+	int slept;                   // and nothing waits there any more
+	int sleep_tries;             // to lock before the sleep
 	unsigned users;              // calls that look at it
 };
 
@@ -93,6 +97,10 @@ struct broker {
 	unsigned workers; // supervisors that run
 	int stopping;
 	int had_vault;
+	struct logind *logind; // NULL: nobody has asked for it
+	int logind_told;       // that there is trouble with it
+	int sleeping;          // the machine is about to sleep, or has slept
+	int64_t sleep_by_ms;   // broker_now_ms() when it is not held up any longer
 };
 
 // ---- broker_state.c; lock held ----
@@ -163,6 +171,16 @@ int64_t broker_now_ms(void); // monotonic
 int bvault_begin_lock(struct bvault *v, const char *reason, int64_t deadline_ms) WARN_UNUSED;
 // Ends a lock that takes too long.
 void bvault_check_lock(struct bvault *v);
+// Ends every request that the kernel still waits for on the mount with this device.
+void bvault_abort(const char *device);
+
+// ---- broker_sleep.c; lock held ----
+// Listens to logind as long as a policy needs it.
+void broker_follow_logind(struct broker *b);
+// While the machine is about to sleep. Whether it has to be looked at again soon.
+int broker_sleep_tick(struct broker *b);
+// Names of events that the policy has and this machine does not tell.
+json_t *bvault_without_effect(const struct bvault *v);
 
 // ---- broker_policy.c; lock held ----
 // Does what the policies ask for now. Returns in how many ms it has to be looked at again, -1:

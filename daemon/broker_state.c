@@ -64,6 +64,7 @@ json_t *bvault_describe(const struct bvault *v)
 	int64_t next_ms = bvault_next_lock_ms(v);
 
 	json_object_set_new(j, "policy", policy_json(&v->policy));
+	json_object_set_new(j, "without_effect", bvault_without_effect(v));
 	if (next_ms >= 0)
 		json_object_set_new(j, "next_lock_s", json_integer((next_ms + 999) / 1000));
 	if (j && v->unique_id)

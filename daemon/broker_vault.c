@@ -133,10 +133,32 @@ void bvault_cancel(struct bvault *v)
 		bworker_kill(v->keyed);
 }
 
+// Whoever asked for it must know that it will not happen.
+static void tell_without_effect(struct bvault *v)
+{
+	json_t *names = bvault_without_effect(v), *name;
+	char line[200] = "there is no logind here that would tell of";
+	size_t i;
+
+	json_array_foreach(names, i, name)
+	{
+		size_t n = strlen(line);
+
+		snprintf(line + n, sizeof(line) - n, "%s %s", i ? "," : "",
+			 json_string_value(name));
+	}
+	size_t n = strlen(line);
+	snprintf(line + n, sizeof(line) - n, ": that part of the policy is without effect");
+	if (json_array_size(names) && v->attendant)
+		bvault_tell(v, json_pack("{ss}", "warning", line));
+	json_decref(names);
+}
+
 static void opened(struct bvault *v, const char *reason)
 {
 	v->open_ms = v->active_ms = broker_now_ms();
 	bvault_enter(v, BSTATE_OPEN, reason);
+	tell_without_effect(v);
 	bvault_tell(v, json_pack("{ss}", "stage", stage_names[STAGE_READY]));
 	if (!v->hold)
 		bvault_done(v, 0, NULL);
@@ -349,6 +371,18 @@ static void hear_end(struct bvault *v, struct bworker *w, const struct channel_m
 		bvault_tell(v, json_pack("{ss}", "stage", stage_names[m->stage]));
 }
 
+static void hear_slept(struct bvault *v, int64_t failed)
+{
+	char line[80];
+
+	v->slept = 1;
+	snprintf(line, sizeof(line), "%lld writes that waited have failed, because of the sleep",
+		 (long long)failed);
+	if (failed)
+		broker_log(v, LOG_WARNING, line);
+	eventfd_write(v->broker->kick, 1);
+}
+
 static void hear_lock_failed(struct bvault *v, const struct channel_msg *m)
 {
 	if (v->keyless) {
@@ -392,6 +426,9 @@ static void hear(struct bvault *v, struct bworker *w, const struct channel_msg *
 		break;
 	case CHANNEL_ACTIVE:
 		v->active_ms = broker_now_ms();
+		break;
+	case CHANNEL_SLEPT:
+		hear_slept(v, m->n);
 		break;
 	case CHANNEL_LOCK_WANTED:
 		(void)!bvault_begin_lock(v, "signal", POLICY_DEADLINE_MS);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const event_names[POLICY_EVENTS] = {"idle", "max_time", "signal"};
+static const char *const event_names[POLICY_EVENTS] = {"idle",  "max_time",    "signal",
+						       "sleep", "screen_lock", "session_end"};
 static const char *const action_names[] = {"lock", "unmount", "nothing"};
 
 const char *policy_event_name(enum policy_event e)
@@ -17,11 +18,15 @@ const char *policy_event_name(enum policy_event e)
 
 void policy_init(struct policy *p)
 {
-	*p = (struct policy){.idle_s = 0};
+	*p = (struct policy){.on = {[POLICY_SLEEP] = POLICY_NOTHING,
+				    [POLICY_SCREEN_LOCK] = POLICY_NOTHING,
+				    [POLICY_SESSION_END] = POLICY_NOTHING}};
 }
 
 static int action_of(const char *text)
 {
+	if (!strcmp(text, "off"))
+		return POLICY_NOTHING;
 	for (int i = 0; i <= POLICY_NOTHING; i++) {
 		if (!strcmp(text, action_names[i]))
 			return i;
@@ -133,4 +138,42 @@ int policy_word(json_t *policy, const char *word)
 		return json_object_set_new(policy, key, json_string(word + n + 1)) ? WERR_NOMEM : 0;
 	}
 	return WERR_NOTFOUND;
+}
+
+static void say_time(int64_t seconds, char ret[static 24])
+{
+	static const struct {
+		const char *suffix;
+		int64_t seconds;
+	} units[] = {{"d", 86400}, {"h", 3600}, {"m", 60}, {"s", 1}};
+	size_t i = 0;
+
+	while (seconds % units[i].seconds)
+		i++;
+	snprintf(ret, 24, "%lld%s", (long long)(seconds / units[i].seconds), units[i].suffix);
+}
+
+void policy_line(const json_t *policy, char *ret, size_t cap)
+{
+	size_t len = 0;
+	struct policy p;
+
+	ret[0] = 0;
+	if (policy_parse(policy, &p))
+		return;
+	for (int e = 0; e < POLICY_EVENTS; e++) {
+		int64_t seconds = e == POLICY_IDLE ? p.idle_s : p.max_time_s;
+		int timed = e == POLICY_IDLE || e == POLICY_MAX_TIME;
+		char time[24] = "";
+
+		if (p.on[e] == POLICY_NOTHING || e == POLICY_SIGNAL || (timed && !seconds))
+			continue;
+		if (timed)
+			say_time(seconds, time);
+		int n = snprintf(ret + len, cap - len, "%s%s%s%s: %s", len ? ", " : "",
+				 event_names[e], timed ? " " : "", time, action_names[p.on[e]]);
+		if (n < 0 || (size_t)n >= cap - len)
+			return;
+		len += (size_t)n;
+	}
 }

@@ -37,7 +37,17 @@ struct request {
 	json_t *policy;
 };
 
-enum { KEY_RO = 1, KEY_NO_ANCHOR, KEY_LOG_NAMES, KEY_IDLE, KEY_MAX_TIME };
+enum {
+	KEY_RO = 1,
+	KEY_NO_ANCHOR,
+	KEY_LOG_NAMES,
+	KEY_IDLE,
+	KEY_MAX_TIME,
+	KEY_SLEEP,
+	KEY_SCREEN_LOCK,
+	KEY_SESSION_END,
+	KEY_SIGNAL,
+};
 
 // "nonempty" is about the mount point, which the FUSE side does not look at. Takes it out of the
 // list.
@@ -77,7 +87,7 @@ static void take_policy(struct argp_state *state, struct request *r, char *list)
 		if (err == WERR_INVALID)
 			argp_failure(state, EXIT_WARD_USAGE, 0,
 				     "-o: '%s': a time is a number with s, m, h or d, an action is "
-				     "lock, unmount or nothing",
+				     "lock, unmount or off",
 				     word);
 		if (err != WERR_NOTFOUND)
 			continue;
@@ -99,6 +109,16 @@ static void set_time(struct argp_state *state, struct request *r, const char *na
 	if (policy_word(r->policy, word))
 		argp_failure(state, EXIT_WARD_USAGE, 0,
 			     "'%s' is no time; write a number with s, m, h or d", text);
+}
+
+static void set_action(struct argp_state *state, struct request *r, const char *name,
+		       const char *text)
+{
+	char word[64];
+
+	snprintf(word, sizeof(word), "%s=%s", name, text);
+	if (policy_word(r->policy, word))
+		argp_failure(state, EXIT_WARD_USAGE, 0, "'%s': write lock, unmount or off", text);
 }
 
 static void add_options(struct argp_state *state, struct request *r, const char *list)
@@ -151,6 +171,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_MAX_TIME:
 		set_time(state, r, "max_time", arg);
 		return 0;
+	case KEY_SLEEP:
+		set_action(state, r, "on_sleep", arg);
+		return 0;
+	case KEY_SCREEN_LOCK:
+		set_action(state, r, "on_screen_lock", arg);
+		return 0;
+	case KEY_SESSION_END:
+		set_action(state, r, "on_session_end", arg);
+		return 0;
+	case KEY_SIGNAL:
+		set_action(state, r, "on_signal", arg);
+		return 0;
 	case KEY_NO_ANCHOR:
 		r->no_anchor = 1;
 		return 0;
@@ -177,6 +209,10 @@ static const struct argp_option table[] = {
 	 "name the files in the log that were changed outside wardfs", 0},
 	{"idle", KEY_IDLE, "T", 0, "lock when nothing was asked of the folder for T (10m, 2h)", 0},
 	{"max-time", KEY_MAX_TIME, "T", 0, "lock T after it was unlocked", 0},
+	{"sleep", KEY_SLEEP, "A", 0, "before the machine sleeps: lock, unmount or off", 0},
+	{"screen-lock", KEY_SCREEN_LOCK, "A", 0, "when the screen is locked: the same", 0},
+	{"session-end", KEY_SESSION_END, "A", 0, "when the last session of the user ends", 0},
+	{"signal", KEY_SIGNAL, "A", 0, "at SIGUSR1; lock unless said otherwise", 0},
 	{"foreground", 'f', NULL, 0, "stay in the foreground, log to standard error", 0},
 	{0},
 };
@@ -195,9 +231,10 @@ static const struct argp argp = {
 	       "lazytime nolazytime sync async dirsync default_permissions nonempty threads=N "
 	       "max_background=N fsname=NAME subtype=NAME idle=T max_time=T on_idle=A "
 	       "on_max_time=A "
-	       "on_signal=A memory=MIB lock_errno=NAME. nosuid, nodev and "
+	       "on_signal=A on_sleep=A on_screen_lock=A on_session_end=A memory=MIB "
+	       "lock_errno=NAME. nosuid, nodev and "
 	       "default_permissions are on unless said otherwise. T is a time like 10m, A is lock, "
-	       "unmount or nothing.",
+	       "unmount or off.",
 	.children = children,
 };
 

@@ -6,6 +6,7 @@
 
 #include "daemon/control_client.h"
 #include "daemon/mountpoint.h"
+#include "daemon/policy.h"
 #include "daemon/varlink.h"
 #include "tools/options.h"
 #include "tools/report.h"
@@ -124,6 +125,31 @@ static void print_findings(const json_t *findings)
 	putchar('\n');
 }
 
+// What locks it by itself, and what was to and cannot.
+static void print_policy(const json_t *state)
+{
+	const json_t *policy = json_object_get(state, "policy");
+	const json_t *without = json_object_get(state, "without_effect"), *name;
+	const json_t *next = json_object_get(state, "next_lock_s");
+	char line[400];
+	size_t i;
+
+	policy_line(policy, line, sizeof(line));
+	if (line[0])
+		printf("  locks at: %s\n", line);
+	if (next)
+		printf("  next:     in %lld s at the latest\n",
+		       (long long)json_integer_value(next));
+	if (!json_array_size(without))
+		return;
+	fputs("  no logind: without effect:", stdout);
+	json_array_foreach(without, i, name)
+	{
+		printf("%s %s", i ? "," : "", json_string_value(name));
+	}
+	putchar('\n');
+}
+
 static void print_mount(const json_t *state)
 {
 	const char *reason = json_string_value(json_object_get(state, "readonly_reason"));
@@ -137,6 +163,7 @@ static void print_mount(const json_t *state)
 									: "read-write");
 	if (reason && *reason)
 		print_text("  trouble:  made itself read-only: ", reason);
+	print_policy(state);
 	if (!pid)
 		return;
 	printf("  worker:   process %lld, for %lld min\n", (long long)json_integer_value(pid),

@@ -7,6 +7,8 @@ packages=(
 	gcc libc6-dev meson ninja-build pkgconf libssl-dev libargon2-dev libfuse3-dev fuse3 libjansson-dev check
 	# optional features: QR codes, a look at passphrases, TPM (with one in software for the tests), FIDO2 tokens
 	libqrencode-dev libpwquality-dev libtss2-dev swtpm libfido2-dev
+	# logind: sd-bus, and a private bus for its stand-in
+	libsystemd-dev dbus-daemon
 	# sanitizers come with gcc; clang is for the fuzz targets, the rest for the static checks
 	clang libclang-rt-14-dev clang-format clang-tidy cppcheck mandoc shellcheck
 	# the mount tests
