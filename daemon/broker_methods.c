@@ -188,6 +188,7 @@ static struct bvault *new_vault(struct broker *b, char *dir, char *mountpoint, c
 	v->options = copy;
 	v->since = time(NULL);
 	v->users = 1;
+	v->guard = GUARD_NONE;
 	mountopts_init(&v->opts);
 	return v;
 }

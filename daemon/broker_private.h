@@ -12,6 +12,7 @@
 #include "daemon/control.h"
 #include "daemon/attempts.h"
 #include "daemon/logind.h"
+#include "daemon/guard.h"
 #include "daemon/mountpoint.h"
 #include "daemon/policy.h"
 #include "fusefs/mountopts.h"
@@ -64,6 +65,7 @@ struct bvault {
 	char device[MOUNTPOINT_DEVICE_BYTES];
 	int64_t mount_id;   // with the device, as the kernel's list has it
 	uint64_t unique_id; // mountpoint_unique_id(), 0: cannot be told
+	struct guard guard; // of the directory underneath
 	enum bstate state;
 	time_t since;
 	char reason[96];             // of the state, for people

@@ -75,6 +75,7 @@ static void end_vault(struct bvault *v, int code, const char *detail)
 	v->device[0] = 0;
 	v->mount_id = 0;
 	v->unique_id = 0;
+	guard_end(&v->guard);
 	bvault_enter(v, BSTATE_ABSENT, detail);
 	bvault_done(v, code, detail);
 }
@@ -258,15 +259,40 @@ static void refuse(struct bvault *v, struct bworker *w, int code, const char *te
 	(void)!channel_send(w->fd, &m, -1, 0);
 }
 
+// Closes the directory underneath a mount that was made, or leaves it as it was found. lock held.
+static void close_underneath(struct bvault *v, struct guard *g, int why_not, int mounted)
+{
+	int wanted = v->opts.protect;
+	int hard = mounted ? wanted == PROTECT_ALWAYS : g->stays;
+	char line[160];
+
+	if (mounted)
+		g->stays = wanted == PROTECT_ALWAYS;
+	int err = why_not;
+	if (!err && (mounted ? wanted != PROTECT_NEVER : hard))
+		err = guard_close(g, hard);
+	if (mounted && err && wanted == PROTECT_ALWAYS) {
+		snprintf(line, sizeof(line), "the mount point cannot be protected: %s",
+			 werr_text(err));
+		bvault_tell(v, text_reply("warning", line));
+	}
+	if (mounted && !err)
+		v->guard = *g;
+	else
+		guard_end(g);
+}
+
 // Mounts, and gives the channel away; nothing of it stays here.
 static void hear_mount(struct bvault *v, struct bworker *w)
 {
 	struct broker *b = v->broker;
 	struct mountpoint mount;
 	char said[256] = "";
+	struct guard guard;
 	int fd = -1;
 
 	pthread_mutex_lock(&b->mounting);
+	int why_not = guard_open(v->mountpoint, &guard);
 	int err = fuse_mount_open(&v->opts, v->mountpoint, &fd);
 	if (err)
 		snprintf(said, sizeof(said), "%s", fuse_server_error());
@@ -275,6 +301,7 @@ static void hear_mount(struct bvault *v, struct bworker *w)
 		err = mountpoint_find(v->mountpoint, &mount);
 	uint64_t unique = err ? 0 : mountpoint_unique_id(v->mountpoint);
 	pthread_mutex_lock(&b->lock);
+	close_underneath(v, &guard, why_not, !err);
 	if (!err) {
 		memcpy(v->device, mount.device, sizeof(v->device));
 		v->mount_id = mount.id;

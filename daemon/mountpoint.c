@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/guard.h"
+
 extern char **environ;
 
 // STATX_MNT_ID_UNIQUE of Linux 6.8, which the headers here may not know.
@@ -222,6 +224,9 @@ int mountpoint_check(const char *path, int nonempty)
 		return werr_from_errno(errno);
 	if (!S_ISDIR(st.st_mode))
 		return WERR_NOTDIR;
+	// Closed by an earlier mount, it was empty; the next one opens it.
+	if (guard_is_closed(st.st_mode) && st.st_uid == geteuid())
+		return 0;
 	if (geteuid() != 0 && access(path, W_OK | X_OK))
 		return werr_from_errno(errno);
 	return nonempty ? 0 : check_empty(path);

@@ -74,6 +74,8 @@ static const struct row rows[] = {
 	SET("lock_errno=EPERM", lock_errno, EPERM),
 	SET("lock_errno=EIO", lock_errno, EIO),
 	NUMBER("memory=", memory_mib),
+	SET("protect", protect, PROTECT_ALWAYS),
+	SET("noprotect", protect, PROTECT_NEVER),
 	TEXT("fsname=", fsname),
 	TEXT("subtype=", subtype),
 	IGNORE("defaults"),

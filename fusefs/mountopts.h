@@ -7,6 +7,13 @@
 
 #include "crypto/werr.h"
 
+// What becomes of the directory underneath the mount.
+enum mountopts_protect {
+	PROTECT_MOUNTED, // closed while it is mounted, the default
+	PROTECT_ALWAYS,  // "protect": also afterwards
+	PROTECT_NEVER,   // "noprotect"
+};
+
 struct mountopts {
 	int readonly; // ro / rw
 	int allow_other;
@@ -18,6 +25,7 @@ struct mountopts {
 	unsigned max_background; // max_background=N
 	int lock_errno;          // what a locked vault answers; 0: EKEYREVOKED
 	unsigned memory_mib;     // memory=MIB; 0: default
+	int protect;             // the directory underneath
 	char fsname[256];        // fsname=, default: the vault's path
 	char subtype[64];        // default "wardfs"
 	char unknown[64];        // the first unknown option, when parsing failed

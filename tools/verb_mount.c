@@ -232,7 +232,7 @@ static const struct argp argp = {
 	       "max_background=N fsname=NAME subtype=NAME idle=T max_time=T on_idle=A "
 	       "on_max_time=A "
 	       "on_signal=A on_sleep=A on_screen_lock=A on_session_end=A memory=MIB "
-	       "lock_errno=NAME. nosuid, nodev and "
+	       "lock_errno=NAME protect noprotect. nosuid, nodev and "
 	       "default_permissions are on unless said otherwise. T is a time like 10m, A is lock, "
 	       "unmount or off.",
 	.children = children,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "daemon/control_client.h"
+#include "daemon/guard.h"
 #include "daemon/mountpoint.h"
 #include "tools/options.h"
 #include "tools/progress.h"
@@ -11,8 +12,11 @@
 
 struct request {
 	int lazy;
+	int unprotect;
 	const char *mnt;
 };
+
+enum { KEY_UNPROTECT = 1 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -22,12 +26,20 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->lazy = 1;
 		return 0;
 	}
+	if (key == KEY_UNPROTECT) {
+		r->unprotect = 1;
+		return 0;
+	}
 	return options_operands(key, arg, state, &r->mnt, 1, "MNT");
 }
 
 static const struct argp_option table[] = {
 	{"lazy", 'l', NULL, 0,
 	 "detach now although it is in use; end, unwaited for, when its last user is gone", 0},
+	{"unprotect", KEY_UNPROTECT, NULL, 0,
+	 "give the folder back that 'mount -o protect' or a crash has left closed; also when "
+	 "nothing is mounted",
+	 0},
 	{0},
 };
 static const struct argp argp = {
@@ -119,20 +131,15 @@ static int has_failed(struct control_client *c)
 	return failed;
 }
 
-int verb_umount(int argc, char **argv)
+static int unmount_at(const struct request *r, const char *path)
 {
-	struct request r = {.lazy = 0};
 	struct control_client *c = NULL;
-	char path[PATH_MAX];
 	struct mountpoint m;
+	int err = mountpoint_find(path, &m);
 
-	options_parse(&argp, argc, argv, &r);
-	int err = mountpoint_resolve(r.mnt, path);
-	if (!err)
-		err = mountpoint_find(path, &m);
 	if (err)
-		return report_fail(err, r.mnt, "nothing is mounted here; see 'wardfs status'");
-	struct unmounting u = {.r = &r, .path = path};
+		return report_fail(err, r->mnt, "nothing is mounted here; see 'wardfs status'");
+	struct unmounting u = {.r = r, .path = path};
 	int failed = 0;
 	if (!control_connect(path, &c)) {
 		failed = has_failed(c);
@@ -142,17 +149,46 @@ int verb_umount(int argc, char **argv)
 	if (c && (err || u.done))
 		return err;
 	if (!c && strcmp(m.fstype, MOUNTPOINT_FSTYPE) != 0)
-		return report_fail(WERR_NOTFOUND, r.mnt,
+		return report_fail(WERR_NOTFOUND, r->mnt,
 				   "what is mounted here is not wardfs but %s; use umount",
 				   m.fstype);
-	err = mountpoint_unmount(path, r.lazy);
+	err = mountpoint_unmount(path, r->lazy);
 	if (err)
-		return report_unmount(err, r.mnt);
+		return report_unmount(err, r->mnt);
 	if (failed)
-		report_warn(r.mnt, "unmounted; its worker had died, so the next mount recovers the "
-				   "vault from its journal");
-	else if (!r.lazy)
-		report_warn(r.mnt, "unmounted; its worker was not found, so it may still be "
-				   "writing");
+		report_warn(r->mnt,
+			    "unmounted; its worker had died, so the next mount recovers the "
+			    "vault from its journal");
+	else if (!r->lazy)
+		report_warn(r->mnt, "unmounted; its worker was not found, so it may still be "
+				    "writing");
 	return 0;
+}
+
+static int unprotect(const char *mnt, const char *path)
+{
+	struct guard guard;
+	int err = guard_open(path, &guard);
+
+	// Its contents are its owner's business.
+	if (err && err != WERR_NOTEMPTY)
+		return report_fail(err, mnt, "the folder cannot be given back: %s", werr_text(err));
+	guard.stays = 0;
+	guard_end(&guard);
+	return 0;
+}
+
+int verb_umount(int argc, char **argv)
+{
+	struct request r = {.lazy = 0};
+	char path[PATH_MAX];
+	struct mountpoint m;
+
+	options_parse(&argp, argc, argv, &r);
+	int err = mountpoint_resolve(r.mnt, path);
+	if (err)
+		return report_fail(err, r.mnt, "nothing is mounted here; see 'wardfs status'");
+	if (!r.unprotect || !mountpoint_find(path, &m))
+		err = unmount_at(&r, path);
+	return err || !r.unprotect ? err : unprotect(r.mnt, path);
 }

@@ -141,6 +141,8 @@ class Work:
                 process.kill()
             process.wait()
         wait_until(lambda: not workers_in(self.folder), 'the workers of the case have ended')
+        # What a case that failed has left closed.
+        subprocess.run(['chattr', '-R', '-f', '-i', self.folder], stderr=subprocess.DEVNULL, check=False)
         for folder in (self.folder, *self.states):
             shutil.rmtree(folder)
 

@@ -40,6 +40,11 @@ START_TEST(all_options)
 	ck_assert_int_eq(mountopts_parse(&o, "lock_errno=EXDEV"), WERR_USAGE);
 	ck_assert_str_eq(o.unknown, "lock_errno=EXDEV");
 	ck_assert_uint_eq(o.memory_mib, 40);
+	ck_assert_int_eq(o.protect, PROTECT_MOUNTED);
+	ck_assert_int_eq(mountopts_parse(&o, "protect"), 0);
+	ck_assert_int_eq(o.protect, PROTECT_ALWAYS);
+	ck_assert_int_eq(mountopts_parse(&o, "protect,noprotect"), 0);
+	ck_assert_int_eq(o.protect, PROTECT_NEVER);
 	ck_assert_str_eq(o.fsname, "a b/c");
 	ck_assert_str_eq(o.subtype, "x");
 }
