@@ -436,3 +436,16 @@ int anchor_codec_open(const uint8_t *in, size_t len, const struct keyring *ring,
 		*ret = claims;
 	return err;
 }
+
+uint32_t anchor_codec_epoch(const uint8_t *in, size_t len)
+{
+	struct head head[ANCHOR_PAGES] = {{0}};
+
+	if (len != ANCHOR_BYTES)
+		return 0;
+	for (unsigned i = 0; i < ANCHOR_PAGES; i++) {
+		if (read_head(in + i * ANCHOR_PAGE_BYTES, i, &head[i]) < 0)
+			return 0;
+	}
+	return head[0].epoch == head[1].epoch ? head[0].epoch : 0;
+}

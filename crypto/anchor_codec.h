@@ -82,6 +82,10 @@ int anchor_codec_seal(const struct anchor_claims *claims, const struct anchor_ke
 int anchor_codec_open(const uint8_t *in, size_t len, const struct keyring *ring,
 		      struct anchor_claims *ret) WARN_UNUSED;
 
+// The epoch that an anchor says it is of, unproved: for the explanation why it does not open. 0:
+// none.
+uint32_t anchor_codec_epoch(const uint8_t *in, size_t len);
+
 // The plaintext of a page, for tests and the fuzzer.
 #define ANCHOR_BODY_BYTES (ANCHOR_PAGE_BYTES - 64)
 int anchor_body_encode(const struct anchor_claims *claims,

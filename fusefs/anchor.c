@@ -205,8 +205,9 @@ static enum anchor_verdict judge(const struct anchor_claims *k, const struct vau
 	return ANCHOR_AHEAD;
 }
 
-// *ret_verdict: NEW when there is none, UNUSABLE with the code in found.trouble.
-static enum anchor_verdict read_anchor(struct anchor *a, const struct keyring *ring)
+// NEW when there is none, UNUSABLE with the code in found.trouble.
+static enum anchor_verdict read_anchor(struct anchor *a, const struct vault_header *h,
+				       const struct keyring *ring)
 {
 	uint8_t *buf = NULL;
 	size_t len = 0;
@@ -216,8 +217,14 @@ static enum anchor_verdict read_anchor(struct anchor *a, const struct keyring *r
 		return ANCHOR_NEW;
 	if (!err)
 		err = anchor_codec_open(buf, len, ring, &a->found.known);
+	// A header of before a secret was changed has no key that would open the anchor. What it
+	// says of itself is believed as far as to say why.
+	if (err == WERR_AUTH)
+		a->found.known_epoch = anchor_codec_epoch(buf, len);
 	free(buf);
 	a->found.trouble = err;
+	if (a->found.known_epoch > h->epoch)
+		return ANCHOR_OLDER_KEYS;
 	return err ? ANCHOR_UNUSABLE : ANCHOR_UNCHECKED;
 }
 
@@ -226,6 +233,7 @@ static void fill_found(struct anchor *a, const struct vault_header *h)
 	memset(&a->found, 0, sizeof(a->found));
 	a->found.mount = h->mount;
 	a->found.state = h->state;
+	a->found.epoch = h->epoch;
 	a->found.write_counter = h->write_counter;
 }
 
@@ -242,7 +250,7 @@ static void compare(struct anchor *a, const struct vault_header *h, const struct
 		f->verdict = err == WERR_BUSY ? ANCHOR_UNCHECKED : ANCHOR_NOPLACE;
 		f->trouble = err;
 	} else {
-		f->verdict = read_anchor(a, ring);
+		f->verdict = read_anchor(a, h, ring);
 		if (f->verdict == ANCHOR_UNCHECKED)
 			f->verdict = judge(&f->known, h, mac);
 	}
@@ -268,6 +276,7 @@ int anchor_check(struct anchor *a, const struct vault_header *h, const struct ke
 		break;
 	case ANCHOR_OLDER:
 	case ANCHOR_FORKED:
+	case ANCHOR_OLDER_KEYS:
 		err = WERR_ROLLBACK;
 		break;
 	case ANCHOR_UNUSABLE:

@@ -37,14 +37,15 @@ void anchor_free(
 // What a comparison found.
 enum anchor_verdict {
 	ANCHOR_UNCHECKED,
-	ANCHOR_NEW,     // none was there
-	ANCHOR_SAME,    // the vault is as this machine left it
-	ANCHOR_AHEAD,   // it was used elsewhere since, or the last anchor could not be written
-	ANCHOR_NOPLACE, // there is no state directory
-	ANCHOR_OLDER,   // the vault is an earlier state
-	ANCHOR_FORKED,  // another state of the same age
-	ANCHOR_CUT,     // its journal ends too early, or is an older one
-	ANCHOR_UNUSABLE // the anchor cannot be read: damaged, foreign
+	ANCHOR_NEW,       // none was there
+	ANCHOR_SAME,      // the vault is as this machine left it
+	ANCHOR_AHEAD,     // it was used elsewhere since, or the last anchor could not be written
+	ANCHOR_NOPLACE,   // there is no state directory
+	ANCHOR_OLDER,     // the vault is an earlier state
+	ANCHOR_FORKED,    // another state of the same age
+	ANCHOR_CUT,       // its journal ends too early, or is an older one
+	ANCHOR_UNUSABLE,  // the anchor cannot be read: damaged, foreign
+	ANCHOR_OLDER_KEYS // nor can this one, since the vault lacks its keys: they are later ones
 };
 
 // A keyslot that differs from the last unlock on this machine.
@@ -53,9 +54,10 @@ enum anchor_slot_change { ANCHOR_SLOT_ADDED, ANCHOR_SLOT_REMOVED, ANCHOR_SLOT_CH
 struct anchor_state {
 	enum anchor_verdict verdict;
 	int trouble; // NOPLACE, UNUSABLE, and when the last write failed: the code; else 0
-	struct anchor_claims known; // as it was found (NEW, NOPLACE, UNUSABLE: zeros)
+	struct anchor_claims known; // as it was found (NEW, NOPLACE, UNUSABLE, OLDER_KEYS: zeros)
+	uint32_t known_epoch;       // OLDER_KEYS: of the anchor
 	// The vault that was compared.
-	uint32_t mount, state;
+	uint32_t mount, state, epoch;
 	uint64_t write_counter;
 	uint64_t journal_sequence; // CUT: where the journal ends
 	unsigned changes_len;

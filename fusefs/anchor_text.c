@@ -69,6 +69,12 @@ int anchor_refusal(const struct anchor_state *s, char *buf, size_t cap)
 					? "it was changed, is another vault's, or the vault's keys "
 					  "were rotated on another machine"
 					: werr_text(s->trouble));
+	case ANCHOR_OLDER_KEYS:
+		return snprintf(buf, cap,
+				"an older state than this machine has seen: its keys are of epoch "
+				"%u instead of %u; a secret was changed or removed in between, and "
+				"opens this one again",
+				s->epoch, s->known_epoch);
 	default:
 		if (cap)
 			buf[0] = 0;

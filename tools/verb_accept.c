@@ -73,7 +73,7 @@ static void show(const struct anchor_state *s, const char *dir)
 	printf("%s: %s\n", shown, line);
 	printf("  this copy:       mount %u, header write %llu, %s\n", s->mount,
 	       (unsigned long long)s->write_counter, state_word(s->state));
-	if (s->verdict != ANCHOR_UNUSABLE)
+	if (s->verdict != ANCHOR_UNUSABLE && s->verdict != ANCHOR_OLDER_KEYS)
 		printf("  seen here:       mount %u, header write %llu, %s\n", k->mount,
 		       (unsigned long long)k->write_counter, state_word(k->state));
 	for (unsigned n = 0; anchor_change_line(s, n, line, sizeof(line)) > 0; n++) {

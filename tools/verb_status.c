@@ -179,7 +179,9 @@ static void print_mount(const json_t *state)
 	if (refusals)
 		print_findings(json_object_get(state, "findings"));
 	if (refusals)
-		printf("  REFUSED:  %lld times something changed outside wardfs (see the log)\n",
+		printf("  REFUSED:  %lld times something changed outside wardfs (see the log; "
+		       "'wardfs "
+		       "check --names' lists the files)\n",
 		       (long long)refusals);
 }
 

@@ -178,10 +178,15 @@ class Vault:
         check(self.process.poll() is None and mounted(self.mnt), 'the mount has gone')
 
     def status(self):
-        for state in json.loads(self.w.ok('status', '--json'))['mounts']:
-            if state['mountpoint'] == self.mnt:
-                return state
-        raise Failed('not in the status')
+        """What the worker says; a broker that has only just mounted may not answer yet."""
+        found = []
+
+        def ask():
+            found[:] = [s for s in json.loads(self.w.ok('status', '--json'))['mounts'] if s['mountpoint'] == self.mnt]
+            return found and 'pid' in found[0]
+
+        wait_until(ask, 'the worker answers for the status')
+        return found[0]
 
     # ---- the vault's directory ----
 

@@ -6,7 +6,7 @@ import os
 import zlib
 
 from base import PAGE, Vault
-from harness import PASSPHRASE, case, check, mounted
+from harness import CHEAP, PASSPHRASE, case, check, mounted, wait_until
 
 
 def pages(folder):
@@ -157,18 +157,81 @@ def no_wrapped_keys_are_equal(w):
     check(len(zlib.compress(together, 9)) > len(together) * 0.98, 'wrapped keys can be compressed')
 
 
+def processes():
+    """Every process of wardfs on this machine: pid -> its arguments."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/comm', 'rb') as comm, open(f'/proc/{pid}/cmdline', 'rb') as words:
+                if comm.read().startswith(b'wardfs'):
+                    found[int(pid)] = words.read()
+        except OSError:
+            continue
+    return found
+
+
+def memory_of(pid):
+    """What a core of it would hold: every mapping that root can read."""
+    try:
+        with open(f'/proc/{pid}/maps', encoding='utf-8', errors='replace') as maps, \
+                open(f'/proc/{pid}/mem', 'rb', 0) as memory:
+            for line in maps.read().splitlines():
+                first, last = (int(n, 16) for n in line.split()[0].split('-'))
+                if line.split()[1][0] != 'r' or '[v' in line or last - first > 1 << 31:
+                    continue
+                before = b''
+                while first < last:
+                    try:
+                        memory.seek(first)
+                        data = memory.read(min(last - first, 1 << 20))
+                    except (OSError, ValueError, OverflowError):
+                        break  # what even root cannot read
+                    if not data:
+                        break
+                    yield before[-100:] + data
+                    before = data
+                    first += len(data)
+    except OSError:
+        return
+
+
+def found_in(pids, secrets):
+    return [(pid, secret[:12]) for pid in pids for data in memory_of(pid) for secret in secrets if secret in data]
+
+
+NAME, TEXT, SECRET = b'a name nobody should read', b'contents nobody should read', b'a passphrase nobody should read'
+
+
+def used(w, *options):
+    """A vault with a name and a content to look for, mounted."""
+    v = Vault(w, fill=False)
+    new = w.path('new')
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT, 0o600), 'wb') as f:
+        f.write(SECRET + b'\n')
+    w.ok('key', 'add', *CHEAP[:4], '--new-passfile', new, v.dir)
+    os.unlink(new)
+    v.mount(*options)
+    v.write(NAME.decode(), TEXT * 400)
+    os.setxattr(v.path(NAME.decode()), 'user.note', TEXT)
+    check(v.read(NAME.decode()) == TEXT * 400, 'what was written')
+    return v
+
+
 @case
 def nothing_secret_in_arguments_environment_and_logs(w):
-    v = Vault(w, fill=False)
-    v.mount()
-    v.write('a name nobody should read', b'contents nobody should read' * 10)
+    """Of all processes: the one in front, the one that has the keys, and who else there is."""
+    v = used(w)
+    v.remount()
+    check(v.read(NAME.decode()) == TEXT * 400, 'what was written')
     places = {}
-    for kind in ('cmdline', 'environ', 'status', 'maps', 'comm'):
-        try:
-            with open(f'/proc/{v.process.pid}/{kind}', 'rb') as f:
-                places[kind] = f.read()
-        except OSError:
-            places[kind] = b''
+    ours = {v.process.pid, v.status()['pid'], v.status()['broker_pid']}
+    for pid in ours | set(processes()):
+        for kind in ('cmdline', 'environ', 'status', 'maps', 'comm', 'mountinfo'):
+            try:
+                with open(f'/proc/{pid}/{kind}', 'rb') as f:
+                    places[f'{kind} of {pid}'] = f.read()
+            except OSError:
+                check(kind != 'cmdline' or pid not in ours, f'no {kind} of {pid}')
     places['status output'] = w.ok('status', '--json').encode() + w.ok('status').encode()
     v.umount()
     with open(v.log, 'rb') as f:
@@ -178,7 +241,7 @@ def nothing_secret_in_arguments_environment_and_logs(w):
             with open(os.path.join(root, name), 'rb') as f:
                 places['anchor'] = f.read()
     for where, data in places.items():
-        for secret in (PASSPHRASE, b'a name nobody', b'contents nobody'):
+        for secret in (PASSPHRASE, SECRET, NAME, TEXT):
             check(secret not in data, f'{secret} in {where}')
     check(mounted(v.mnt) is None, 'mounted')
 
@@ -187,9 +250,48 @@ def nothing_secret_in_arguments_environment_and_logs(w):
 def the_worker_leaves_no_core(w):
     v = Vault(w, fill=False)
     v.mount()
-    with open(f'/proc/{v.process.pid}/limits', encoding='ascii') as f:
-        cores = [line.split()[4:6] for line in f if line.startswith('Max core file size')]
-    check(cores == [['0', '0']], f'{cores}')
-    # Of an undumpable process not even the owner is the owner.
-    check(os.stat(f'/proc/{v.process.pid}/mem').st_uid == 0, 'owner')
+    for pid in {v.process.pid, v.status()['pid'], v.status()['broker_pid']}:
+        with open(f'/proc/{pid}/limits', encoding='ascii') as f:
+            cores = [line.split()[4:6] for line in f if line.startswith('Max core file size')]
+        check(cores == [['0', '0']], f'{pid}: {cores}')
+        # Of an undumpable process not even the owner is the owner.
+        check(os.stat(f'/proc/{pid}/mem').st_uid == 0, 'owner')
     v.umount()
+
+
+@case
+def nothing_is_left_after_an_unmount(w):
+    """In no process of wardfs that is still there, and the passphrase is gone as soon as the vault is open."""
+    v = used(w)
+    ours = {v.process.pid, v.status()['pid'], v.status()['broker_pid']}
+    check(found_in(ours, [PASSPHRASE, SECRET]) == [], f'a passphrase stays: {found_in(ours, [PASSPHRASE, SECRET])}')
+    # The search finds what is there: the worker keeps names while the vault is open.
+    check(found_in([v.status()['pid']], [NAME]), 'the name is not seen where it must be')
+    worker = v.status()['pid']
+    v.umount()
+    wait_until(lambda: worker not in processes(), 'the worker has ended')
+    left = found_in(processes(), [PASSPHRASE, SECRET, NAME, TEXT])
+    check(left == [], f'{left}')
+
+
+@case
+def a_rename_alone_gives_unrelated_ciphertext(w):
+    """Nothing but a name changes, to one that differs in a letter and back: every page that is written is new."""
+    v = Vault(w, fill=False)
+    v.mount()
+    v.write('the name of a file', b'x' * 100)
+    v.umount()
+    states = []
+    for old, new in (('the name of a file', 'the name of a filf'), ('the name of a filf', 'the name of a file')):
+        states.append({(name, at): page for name, at, page in pages(v.dir)})
+        v.mount()
+        os.rename(v.path(old), v.path(new))
+        v.umount()
+    states.append({(name, at): page for name, at, page in pages(v.dir)})
+    changed = 0
+    for before, after in ((states[0], states[1]), (states[1], states[2]), (states[0], states[2])):
+        for place in before.keys() & after.keys():
+            if before[place] != after[place]:
+                unrelated(before[place][512:], after[place][512:])
+                changed += 1
+    check(changed >= 3, f'{changed} pages changed')

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes, pages, objects and subtrees."""
 import errno
+import json
 import os
 import shutil
 
@@ -361,3 +362,62 @@ def names_are_not_logged_unless_asked_for(v):
     counts = v.status()['findings']
     check(counts['changed'] > 0, f'{counts}')
     v.w.ok('umount', v.mnt)
+
+
+FINDINGS_LINES = 100  # of a minute, fusefs/findings.h
+
+
+@hostile
+def every_finding_is_explained(v):
+    """A line each in the log, counts in the status, and the same objects in the list of check."""
+    before = older(v, 'small')
+    shutil.copyfile(v.old(before, 'small'), v.host('small'))
+    flip(v.host('twin'), PAGE + 7)
+    os.unlink(v.host('e/one'))
+    v.mount()
+    damaged = {'small': 'object-old', 'twin': 'data-page', 'e/one': 'object-missing'}
+    for _ in range(3):
+        for name in damaged:
+            check(v.read(name) == errno.EIO, f'{name} was read')
+    for name in damaged:
+        lines = [line for line in v.lines().splitlines() if f'{v.inodes[name]:016x}' in line]
+        check(len(lines) == 1 and 'first seen 20' in lines[0] and 'UTC' in lines[0], f'{name}: {lines}')
+    counts = v.status()['findings']
+    check(all(counts[kind] > 0 for kind in ('older', 'changed', 'missing')) and not counts['malformed'], f'{counts}')
+    said = v.w.ok('status')
+    check('wardfs check --names' in said and 'see the log' in said, said)
+    for where in (v.mnt, v.dir):
+        done = v.w.run('check', '--json', where)
+        found = json.loads(done.stdout)['findings']
+        check(done.returncode == 4, f'check {where}: status {done.returncode}')
+        kinds = {f['object']: f['kind'] for f in found if 'object' in f}
+        for name, kind in damaged.items():
+            got = kinds.get(f'{v.inodes[name]:016x}')
+            check(got == kind, f'check {where}: {name}: {got} instead of {kind}: {found}')
+        check(len(kinds) == len(damaged), f'check {where}: {found}')
+        if where == v.mnt:
+            text = v.w.run('check', '--names', where).stdout.decode()
+            check(all(name in text for name in damaged), text)
+            v.umount()
+
+
+@hostile
+def findings_are_rate_limited(v):
+    """A minute of the log holds so many lines, whatever is damaged; the counts go on, and what is missing is told."""
+    v.mount()
+    many = FINDINGS_LINES + 60
+    for i in range(many):
+        with open(v.path(f'd/many{i}'), 'wb') as f:
+            f.write(b'm' * 100)
+    numbers = [os.stat(v.path(f'd/many{i}')).st_ino for i in range(many)]
+    v.umount()
+    for number in numbers:
+        flip(os.path.join(v.dir, f'{number >> 55 & 255:02x}', f'{number:016x}'), 2000)
+    v.mount()
+    for i in range(many):
+        check(v.read(f'd/many{i}') == errno.EIO, f'many{i} was read')
+    lines = [line for line in v.lines().splitlines() if 'refused' in line]
+    # Two minutes at most have begun meanwhile.
+    check(FINDINGS_LINES <= len(lines) <= 2 * FINDINGS_LINES and len(lines) < many, f'{len(lines)} lines')
+    check(v.status()['findings']['changed'] >= many, f'{v.status()["findings"]}')
+    v.same()

@@ -125,6 +125,12 @@ START_TEST(other_keys)
 	ck_assert_int_eq(anchor_codec_seal(&a, keys, nonces, bytes), 0);
 	anchor_keys_free(keys);
 	ck_assert_int_eq(anchor_codec_open(bytes, sizeof(bytes), ring, &b), WERR_AUTH);
+	// But it says that it is of later ones, as long as both pages do.
+	ck_assert_uint_eq(anchor_codec_epoch(bytes, sizeof(bytes)), 2);
+	ck_assert_uint_eq(anchor_codec_epoch(bytes, sizeof(bytes) - 1), 0);
+	bytes[16] ^= 1;
+	ck_assert_uint_eq(anchor_codec_epoch(bytes, sizeof(bytes)), 0);
+	bytes[16] ^= 1;
 	ck_assert_int_eq(anchor_codec_open(bytes, sizeof(bytes), renewed, &b), 0);
 	ck_assert_int_eq(anchor_keys_new(renewed, 99, &keys), WERR_NOTFOUND);
 
