@@ -361,7 +361,7 @@ class Header:
         else:
             valid = level == 2 and 0 < number < 1 << 63 and incarnation != 0
         check(valid and reserved == 0, f'{self.name}: impossible rotation')
-        self.rotation = level
+        self.rotation = level, number, incarnation, started
 
     def _open_masters(self, key):
         last = (0, 0)

@@ -5,12 +5,15 @@ import types
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+import anchor
 from vault_header import FIDO2, TPM2, Header, Secrets, Slot, VaultError, WrongPassphrase
 from vault_objects import HAS_OBJECT, Entry, Object, parse_entry, parse_table_page, split_seals
 
 NUMBERS = {'generation', 'level', 'index', 'number', 'incarnation', 'epoch', 'type', 'class', 'size', 'journal-bytes',
            'mode', 'uid', 'gid', 'nlink', 'pages', 'kind', 'mount', 'created', 'journal-sequence',
-           'parent-number', 'parent-incarnation'}
+           'parent-number', 'parent-incarnation', 'counter', 'written', 'state', 'write-counter', 'root-generation',
+           'journal-mount', 'journal-counter', 'closed', 'closed-mount', 'slot-serial', 'slot-kind', 'slot-last-use',
+           'rotation-level', 'rotation-number', 'rotation-incarnation', 'rotation-began'}
 
 
 def to_bytes(text):
@@ -163,6 +166,35 @@ def answer_vault(case, check):
           (case['vault-id'], case['master'], case['mount'], case['journal-bytes'], case['created']), 'header differs')
 
 
+def answer_rotation(case, check):
+    answer_vault(case, check)
+    header = Header(case['file'], 'case')
+    header.open(case['passphrase'], {})
+    check(header.rotation == tuple(case.get('rotation-' + k, 0) for k in ('level', 'number', 'incarnation', 'began')),
+          'rotation differs')
+
+
+def answer_anchor(case, check):
+    header = Header(case['header'], 'case')
+    header.open(case['passphrase'], {})
+    masters = {epoch: key for (group, epoch), key in header.masters.items() if group == 1}
+    claims = anchor.open_anchor(case['file'], header.vault_id, header._root_key(case['passphrase'], {}), masters)
+    slot = claims.slots[0]
+    for name, got in (('counter', claims.counter), ('written', claims.written), ('mount', claims.mount),
+                      ('state', claims.state), ('write-counter', claims.write_counter),
+                      ('header-mac', claims.header_mac), ('root-generation', claims.root_generation),
+                      ('journal-mount', claims.journal_mount), ('journal-sequence', claims.journal_sequence),
+                      ('journal-counter', claims.journal_counter), ('journal-salt', claims.journal_salt),
+                      ('closed', claims.closed), ('closed-mount', claims.closed_mount),
+                      ('closed-machine', claims.closed_machine), ('slot-serial', slot.serial),
+                      ('slot-kind', slot.kind), ('slot-label', slot.label), ('slot-digest', slot.digest),
+                      ('slot-last-use', slot.last_use),
+                      ('slot-digest', anchor.slot_digest(case['header'][1024:1024 + 3072])),
+                      ('folder', anchor.folder_name(header.vault_id).encode())):
+        check(got == case[name], f'{name} differs')
+    check(all(other.serial == 0 for other in claims.slots[1:]), 'more than one slot')
+
+
 def answer_slot(case, check):
     slot = Slot(case['slot'], case['index'])
     raw = {factor: case[word] for factor, word in ((TPM2, 'tpm2'), (FIDO2, 'fido2')) if word in case}
@@ -176,7 +208,7 @@ def answer_slot(case, check):
 
 ANSWERS = {'seal': answer_seal, 'entry': answer_entry, 'table': answer_table, 'xattr': answer_xattr,
            'keys': answer_keys, 'header': answer_header, 'vault': answer_vault,
-           'slot': answer_slot}
+           'slot': answer_slot, 'rotation': answer_rotation, 'anchor': answer_anchor}
 
 
 def run(folder, check):

@@ -3,6 +3,7 @@
 // reading direction.
 #include <string.h>
 
+#include "crypto/anchor_codec.h"
 #include "crypto/object_header_body.h"
 #include "crypto/recovery.h"
 #include "crypto/secret.h"
@@ -357,6 +358,71 @@ static void replay_vault(const struct vector_case *c)
 	keyring_free(ring);
 }
 
+static void replay_rotation(const struct vector_case *c)
+{
+	static struct vault_header h;
+	static uint8_t file[VAULT_HEADER_BYTES];
+	uint8_t root[ROOT_KEY_BYTES] = {0};
+	size_t len = vector_bytes(c, "file", file, sizeof(file));
+
+	replay_vault(c);
+	if (expected(c) != 0)
+		return;
+	ck_assert_int_eq(open_vault(c, file, len, root, &h), 0);
+	same(c, rotation_fields, &h);
+}
+
+// Sealed again with the same nonces it must be the same bytes.
+static void seal_anchor(const struct vector_case *c, const struct keyring *ring, uint32_t epoch)
+{
+	uint8_t nonces[ANCHOR_PAGES * GCM_NONCE_BYTES], out[ANCHOR_BYTES];
+	struct anchor_claims a = {0};
+	struct anchor_keys *keys;
+
+	fill(c, anchor_fields, &a);
+	exactly(c, "header-mac", a.header_mac, sizeof(a.header_mac));
+	exactly(c, "journal-salt", a.journal_salt, sizeof(a.journal_salt));
+	exactly(c, "slot-digest", a.slots[0].digest, sizeof(a.slots[0].digest));
+	vector_bytes(c, "closed-machine", a.closed_machine, sizeof(a.closed_machine));
+	vector_bytes(c, "slot-label", a.slots[0].label, sizeof(a.slots[0].label));
+	exactly(c, "nonces", nonces, sizeof(nonces));
+	ck_assert_int_eq(anchor_keys_new(ring, epoch, &keys), 0);
+	ck_assert_int_eq(anchor_codec_seal(&a, keys, nonces, out), 0);
+	same_bytes(c, "file", out, sizeof(out));
+	anchor_keys_free(keys);
+}
+
+static void replay_anchor(const struct vector_case *c)
+{
+	static struct vault_header h;
+	static uint8_t header[VAULT_HEADER_BYTES], file[ANCHOR_BYTES + 1];
+	uint8_t root[ROOT_KEY_BYTES] = {0};
+	struct keyring *ring = NULL;
+	struct anchor_claims a = {0};
+	char folder[ANCHOR_NAME_BYTES];
+	size_t len = vector_bytes(c, "header", header, sizeof(header));
+
+	ck_assert_int_eq(open_vault(c, header, len, root, &h), 0);
+	same_bytes(c, "root-key", root, sizeof(root));
+	ck_assert_int_eq(keyring_new(&h, root, &ring), 0);
+	len = vector_bytes(c, "file", file, sizeof(file));
+	check_rc(c, anchor_codec_open(file, len, ring, &a));
+	if (expected(c) == 0) {
+		same(c, anchor_fields, &a);
+		same_bytes(c, "header-mac", a.header_mac, sizeof(a.header_mac));
+		same_bytes(c, "journal-salt", a.journal_salt, sizeof(a.journal_salt));
+		same_bytes(c, "closed-machine", a.closed_machine, strlen(a.closed_machine));
+		same_bytes(c, "slot-label", a.slots[0].label, strlen(a.slots[0].label));
+		same_bytes(c, "slot-digest", a.slots[0].digest, sizeof(a.slots[0].digest));
+		ck_assert_uint_eq(a.slots[1].serial, 0);
+		anchor_codec_name(h.vault_id, folder);
+		same_bytes(c, "folder", folder, strlen(folder));
+		if (h.epoch == 1)
+			seal_anchor(c, ring, h.epoch);
+	}
+	keyring_free(ring);
+}
+
 // The secret of a factor as a program gets it.
 static int slot_factor(const struct vector_case *c, enum factor f, const uint8_t *slot,
 		       struct secret *offer)
@@ -435,6 +501,7 @@ static const struct {
 	{"keys", 14, replay_keys},     {"header", 28, replay_header},
 	{"record", 33, replay_record}, {"superblock", 11, replay_superblock},
 	{"vault", 11, replay_vault},   {"slot", 25, replay_slot},
+	{"anchor", 19, replay_anchor}, {"rotation", 9, replay_rotation},
 };
 
 START_TEST(replay)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "crypto/anchor_codec.h"
 #include "crypto/object_header.h"
 #include "crypto/record.h"
 #include "crypto/superblock.h"
@@ -117,6 +118,33 @@ static const struct field vault_fields[] = {
 	FIELD("epoch", struct vault_header, epoch),
 	FIELD("journal-bytes", struct vault_header, journal_bytes),
 	FIELD("created", struct vault_header, created_s),
+	FIELDS_END,
+};
+
+static const struct field rotation_fields[] = {
+	FIELD("rotation-level", struct vault_header, rotation.level),
+	FIELD("rotation-number", struct vault_header, rotation.number),
+	FIELD("rotation-incarnation", struct vault_header, rotation.incarnation),
+	FIELD("rotation-began", struct vault_header, rotation.started_s),
+	FIELDS_END,
+};
+
+// Of an anchor with one keyslot, the first.
+static const struct field anchor_fields[] = {
+	FIELD("counter", struct anchor_claims, counter),
+	FIELD("written", struct anchor_claims, written_s),
+	FIELD("mount", struct anchor_claims, mount),
+	FIELD("state", struct anchor_claims, state),
+	FIELD("write-counter", struct anchor_claims, write_counter),
+	FIELD("root-generation", struct anchor_claims, root_generation),
+	FIELD("journal-mount", struct anchor_claims, journal_mount),
+	FIELD("journal-sequence", struct anchor_claims, journal_sequence),
+	FIELD("journal-counter", struct anchor_claims, journal_counter),
+	FIELD("closed", struct anchor_claims, closed_s),
+	FIELD("closed-mount", struct anchor_claims, closed_mount),
+	FIELD("slot-serial", struct anchor_claims, slots[0].serial),
+	FIELD("slot-kind", struct anchor_claims, slots[0].kind),
+	FIELD("slot-last-use", struct anchor_claims, slots[0].last_use_s),
 	FIELDS_END,
 };
 
