@@ -18,6 +18,7 @@ enum {
 	AT_INCOMPAT = 32,
 	AT_VAULT_ID = 40,
 	AT_POLICY = 128,
+	POLICY_BYTES = 20,
 	AT_ROTATION = 960,
 	AT_WRITTEN = 1008,
 	AT_SLOTS = 1024,
@@ -143,6 +144,21 @@ static int check_serials(const struct keyslot_info infos[static KEYSLOT_MAX])
 	return 0;
 }
 
+static int check_policy(const struct vault_policy *p)
+{
+	if (p->idle_s > VAULT_POLICY_TIME_MAX_S || p->max_time_s > VAULT_POLICY_TIME_MAX_S)
+		return WERR_MALFORMED;
+	for (unsigned i = 0; i < VAULT_POLICY_EVENTS; i++) {
+		if (p->on[i] > VAULT_POLICY_NOTHING)
+			return WERR_MALFORMED;
+	}
+	// A low number would destroy the vault for a slip of the owner.
+	return p->wipe_after == 0 ||
+			       (p->wipe_after >= VAULT_WIPE_MIN && p->wipe_after <= VAULT_WIPE_MAX)
+		       ? 0
+		       : WERR_MALFORMED;
+}
+
 static int check_rotation(const struct vault_header *h)
 {
 	const struct vault_rotation *r = &h->rotation;
@@ -177,6 +193,9 @@ static int check_header(const struct vault_header *h)
 	err = check_masters(h);
 	if (err)
 		return err;
+	err = check_policy(&h->policy);
+	if (err)
+		return err;
 	err = check_rotation(h);
 	if (err)
 		return err;
@@ -206,6 +225,30 @@ static int check_mac(const uint8_t *buf, const uint8_t *root_key)
 	if (err)
 		return err;
 	return secret_equal(mac, buf + MACED_BYTES, MAC_BYTES) ? 0 : WERR_AUTH;
+}
+
+static void parse_policy(struct rcursor *c, struct vault_policy *p)
+{
+	p->idle_s = rcursor_u32(c);
+	p->max_time_s = rcursor_u32(c);
+	rcursor_bytes(c, p->on, sizeof p->on);
+	rcursor_zero(c, 2);
+	p->wipe_after = rcursor_u32(c);
+}
+
+int vault_header_peek_policy(const uint8_t *buf, struct vault_policy *ret)
+{
+	struct vault_policy p;
+	struct rcursor c;
+
+	rcursor_init(&c, buf + AT_POLICY, POLICY_BYTES);
+	parse_policy(&c, &p);
+	int err = rcursor_finish(&c, 1);
+	if (!err)
+		err = check_policy(&p);
+	if (!err)
+		*ret = p;
+	return err;
 }
 
 static void parse_rotation(struct rcursor *c, struct vault_rotation *r)
@@ -241,7 +284,8 @@ static int parse_fixed(struct rcursor *c, struct vault_header *h)
 	h->epoch = rcursor_u32(c);
 	h->journal_bytes = rcursor_u64(c);
 	h->created_s = rcursor_u64(c);
-	rcursor_zero(c, AT_ROTATION - AT_POLICY);
+	parse_policy(c, &h->policy);
+	rcursor_zero(c, AT_ROTATION - AT_POLICY - POLICY_BYTES);
 	parse_rotation(c, &h->rotation);
 	rcursor_bytes(c, h->written, sizeof h->written);
 	return 0;
@@ -305,6 +349,15 @@ int vault_header_decode(const uint8_t *buf, size_t len,
 	return err;
 }
 
+static void write_policy(struct wcursor *c, const struct vault_policy *p)
+{
+	wcursor_u32(c, p->idle_s);
+	wcursor_u32(c, p->max_time_s);
+	wcursor_bytes(c, p->on, sizeof p->on);
+	wcursor_zero(c, 2);
+	wcursor_u32(c, p->wipe_after);
+}
+
 static void write_rotation(struct wcursor *c, const struct vault_rotation *r)
 {
 	wcursor_u32(c, r->level);
@@ -334,7 +387,8 @@ static void write_fixed(struct wcursor *c, const struct vault_header *h)
 	wcursor_u32(c, h->epoch);
 	wcursor_u64(c, h->journal_bytes);
 	wcursor_u64(c, h->created_s);
-	wcursor_zero(c, AT_ROTATION - AT_POLICY);
+	write_policy(c, &h->policy);
+	wcursor_zero(c, AT_ROTATION - AT_POLICY - POLICY_BYTES);
 	write_rotation(c, &h->rotation);
 	wcursor_bytes(c, h->written, sizeof h->written);
 }

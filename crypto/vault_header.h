@@ -49,6 +49,24 @@ struct vault_rotation {
 	uint64_t started_s;
 };
 
+// When the vault is locked by itself, and when it destroys itself (daemon/policy.h). All zero:
+// nothing is said.
+#define VAULT_POLICY_TIME_MAX_S (366u * 86400)
+#define VAULT_POLICY_EVENTS 6 // idle, max-time, signal, sleep, screen lock, session end
+#define VAULT_WIPE_MIN 3
+#define VAULT_WIPE_MAX 1000
+enum vault_policy_action {
+	VAULT_POLICY_UNSAID = 0,
+	VAULT_POLICY_LOCK = 1,
+	VAULT_POLICY_UNMOUNT = 2,
+	VAULT_POLICY_NOTHING = 3,
+};
+struct vault_policy {
+	uint32_t idle_s, max_time_s; // at most VAULT_POLICY_TIME_MAX_S
+	uint8_t on[VAULT_POLICY_EVENTS];
+	uint32_t wipe_after; // failed attempts: 0, or VAULT_WIPE_MIN..VAULT_WIPE_MAX
+};
+
 struct vault_header {
 	uint8_t vault_id[VAULT_ID_BYTES];
 	uint32_t mount;     // mount number, 24 bits; 0: never mounted, only in VAULT_CLEAN
@@ -65,6 +83,7 @@ struct vault_header {
 	uint64_t created_s;
 	uint8_t written[VAULT_WRITTEN_BYTES]; // random, new with every write: two copies of a
 					      // vault that went their own ways differ in it
+	struct vault_policy policy;
 	struct vault_rotation rotation;
 	uint8_t slots[KEYSLOT_MAX][KEYSLOT_BYTES];
 	unsigned masters_len;
@@ -84,6 +103,10 @@ const uint8_t *vault_header_slot(const uint8_t *buf, unsigned index);
 
 // The epochs of the master records of a header that peeks, unauthenticated; returns how many.
 unsigned vault_header_peek_epochs(const uint8_t *buf, uint32_t epochs[static VAULT_MASTERS_MAX]);
+
+// The policy of a header that peeks, unauthenticated: for showing it, and for what happens when
+// nobody can open the vault. WERR_MALFORMED; *ret untouched on failure.
+int vault_header_peek_policy(const uint8_t *buf, struct vault_policy *ret) WARN_UNUSED;
 
 // Checks the MAC (WERR_AUTH) and then decodes strictly (WERR_MALFORMED, WERR_LIMIT,
 // WERR_UNSUPPORTED: any feature bit, a class or slot kind of a later format). *ret untouched on

@@ -101,7 +101,7 @@ int64_t attempts_left_ms(const char *dir)
 	return left > 0 ? left : 0;
 }
 
-void attempts_count(const char *dir)
+unsigned attempts_count(const char *dir)
 {
 	struct record r;
 
@@ -111,6 +111,7 @@ void attempts_count(const char *dir)
 	r.last_ms = wall_ms();
 	store(dir, &r);
 	pthread_mutex_unlock(&lock);
+	return r.failures;
 }
 
 void attempts_forget(const char *dir)

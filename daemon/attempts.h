@@ -9,7 +9,8 @@
 
 // Milliseconds until the next attempt is allowed; 0: now.
 int64_t attempts_left_ms(const char *dir);
-void attempts_count(const char *dir);
+// One more failure. Returns how many in a row that makes.
+unsigned attempts_count(const char *dir);
 // After a success.
 void attempts_forget(const char *dir);
 // The wait after this many failures in a row: none for three, then 1 s, twice as long each time, at

@@ -46,6 +46,7 @@ void broker_sweep(struct broker *b)
 		free(v->dir);
 		free(v->mountpoint);
 		free(v->options);
+		json_decref(v->given);
 		free(v);
 	}
 	eventfd_write(b->kick, 1);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -125,28 +124,6 @@ int broker_lock_method(void *arg, struct control_call *c)
 
 // ---- unlocking ----
 
-// Until an attempt is allowed again, telling the client. WERR_INTERRUPTED: it has gone.
-static int wait_for_turn(struct bvault *v, struct control_call *c)
-{
-	int64_t left_ms = attempts_left_ms(v->dir);
-
-	if (left_ms <= 0)
-		return 0;
-	struct itimerspec when = {
-		.it_value = {.tv_sec = left_ms / 1000, .tv_nsec = left_ms % 1000 * 1000000}};
-	int timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC);
-	if (timer < 0 || timerfd_settime(timer, 0, &when, NULL)) {
-		if (timer >= 0)
-			close(timer);
-		return WERR_MFILE;
-	}
-	int err = control_progress(c, json_pack("{sI}", "delay_ms", (json_int_t)left_ms));
-	if (!err)
-		err = control_wait(c, timer);
-	close(timer);
-	return err;
-}
-
 static int begin_unlock(struct bvault *v, struct attendant *a, int fd)
 {
 	pthread_mutex_lock(&v->broker->lock);
@@ -171,7 +148,7 @@ static int unlock(struct bvault *v, struct control_call *c)
 {
 	struct attendant a;
 	int fd = control_fd(c);
-	int err = fd < 0 ? WERR_USAGE : wait_for_turn(v, c);
+	int err = fd < 0 ? WERR_USAGE : broker_wait_for_turn(v->dir, c);
 
 	attendant_init(&a);
 	if (!err)
@@ -182,10 +159,7 @@ static int unlock(struct bvault *v, struct control_call *c)
 		err = broker_attend(v, &a, c);
 		if (a.detail[0])
 			control_detail(c, "%s", a.detail);
-		if (err == WERR_SECRET)
-			attempts_count(v->dir);
-		else if (!err)
-			attempts_forget(v->dir);
+		broker_count_attempt(v, c, err);
 	}
 	attendant_clear(&a);
 	return err;

@@ -256,12 +256,15 @@ static int start_mount(struct broker *b, struct control_call *c, char *dir, char
 		v->log_names = json_is_true(json_object_get(control_params(c), "log_names"));
 		v->attendant = a;
 	}
-	if (!err && policy_parse(json_object_get(control_params(c), "policy"), &v->policy))
-		err = WERR_INVALID;
+	if (!err) {
+		v->given = json_incref(json_object_get(control_params(c), "policy"));
+		err = policy_parse(v->given, &v->policy);
+	}
 	if (!err)
 		err = bworker_start(v, ROLE_KEYED, fd, &v->keyed);
 	if (err && v) {
 		free(v->options);
+		json_decref(v->given);
 		free(v);
 	} else if (!err) {
 		v->next = b->vaults;
@@ -289,13 +292,16 @@ static int mount_method(void *arg, struct control_call *c)
 		err = WERR_NOTSUP;
 	} else {
 		attendant_init(&a);
-		err = start_mount(arg, c, dir, mountpoint, &a, &v);
+		err = broker_wait_for_turn(dir, c);
+		if (!err)
+			err = start_mount(arg, c, dir, mountpoint, &a, &v);
 		if (!err) {
 			dir = NULL;
 			mountpoint = NULL;
 			err = broker_attend(v, &a, c);
 			if (a.detail[0])
 				control_detail(c, "%s", a.detail);
+			broker_count_attempt(v, c, err);
 			if (!err)
 				err = control_result(c, json_pack("{si}", "code", 0));
 			broker_release(v);

@@ -80,6 +80,8 @@ struct bvault {
 	int64_t lock_by_ms;          // DRAINING: broker_now_ms() that ends it
 	int lock_code;               // how the last lock went
 	struct policy policy;        // when to lock by itself
+	json_t *given;               // what of it was said when it was mounted
+	unsigned wipe_after;         // failed attempts; 0: never
 	int64_t active_ms, open_ms;  // broker_now_ms() of the last request, and of the unlock
 	int sleep_told;              // its worker was told of the sleep
 	int slept;                   // and nothing waits there any more
@@ -119,6 +121,8 @@ json_t *bvault_describe(const struct bvault *v);
 // held.
 int bworker_start(struct bvault *v, enum worker_role role, int fd,
 		  struct bworker **ret) WARN_UNUSED;
+// How often a keyed worker of this vault has to report use; -1: never.
+int64_t bworker_activity_ms(const struct bvault *v);
 // Says something to a worker, with a descriptor (the caller's) unless it is -1; does not wait.
 // lock held.
 int bworker_tell(struct bworker *w, enum channel_kind kind, int64_t n, const char *text,
@@ -183,6 +187,14 @@ void broker_follow_logind(struct broker *b);
 int broker_sleep_tick(struct broker *b);
 // Names of events that the policy has and this machine does not tell.
 json_t *bvault_without_effect(const struct bvault *v);
+
+// ---- broker_attempts.c; lock not held ----
+// Until an attempt at the vault is allowed again, telling the client. WERR_INTERRUPTED: it has
+// gone.
+int broker_wait_for_turn(const char *dir, struct control_call *c) WARN_UNUSED;
+// An attempt has ended with err: counts failures (a success forgets them), and destroys the
+// keyslots when the vault's policy says so.
+void broker_count_attempt(struct bvault *v, struct control_call *c, int err);
 
 // ---- broker_policy.c; lock held ----
 // Does what the policies ask for now. Returns in how many ms it has to be looked at again, -1:

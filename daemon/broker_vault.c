@@ -158,6 +158,7 @@ static void tell_without_effect(struct bvault *v)
 static void opened(struct bvault *v, const char *reason)
 {
 	v->open_ms = v->active_ms = broker_now_ms();
+	attempts_forget(v->dir);
 	bvault_enter(v, BSTATE_OPEN, reason);
 	tell_without_effect(v);
 	bvault_tell(v, json_pack("{ss}", "stage", stage_names[STAGE_READY]));
@@ -398,6 +399,21 @@ static void hear_end(struct bvault *v, struct bworker *w, const struct channel_m
 		bvault_tell(v, json_pack("{ss}", "stage", stage_names[m->stage]));
 }
 
+// What was said at the mount goes before what the header says.
+static void hear_policy(struct bvault *v, struct bworker *w, const char *text)
+{
+	json_t *j = json_loads(text, 0, NULL);
+	struct policy p;
+
+	if (json_is_object(j)) {
+		json_object_update(j, v->given);
+		if (!policy_parse(j, &p))
+			v->policy = p;
+		(void)!bworker_tell(w, CHANNEL_ACTIVITY, bworker_activity_ms(v), NULL, -1);
+	}
+	json_decref(j);
+}
+
 static void hear_slept(struct bvault *v, int64_t failed)
 {
 	char line[80];
@@ -453,6 +469,12 @@ static void hear(struct bvault *v, struct bworker *w, const struct channel_msg *
 		break;
 	case CHANNEL_ACTIVE:
 		v->active_ms = broker_now_ms();
+		break;
+	case CHANNEL_POLICY:
+		hear_policy(v, w, m->text);
+		break;
+	case CHANNEL_WIPE_AFTER:
+		v->wipe_after = m->n > 0 && m->n <= VAULT_WIPE_MAX ? (unsigned)m->n : 0;
 		break;
 	case CHANNEL_SLEPT:
 		hear_slept(v, m->n);

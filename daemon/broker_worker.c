@@ -100,6 +100,12 @@ static int start_supervisor(struct bworker *w)
 	return err ? WERR_NOMEM : 0;
 }
 
+int64_t bworker_activity_ms(const struct bvault *v)
+{
+	// A tenth of the idle time is what it can be late.
+	return !v->policy.idle_s ? -1 : v->policy.idle_s < 100 ? v->policy.idle_s * 100 : 10000;
+}
+
 static int tell_start(struct bworker *w, int fd)
 {
 	const struct bvault *v = w->vault;
@@ -107,11 +113,8 @@ static int tell_start(struct bworker *w, int fd)
 			      varlink_path(v->mountpoint), "options", v->options, "mode",
 			      role_names[w->role], "no_anchor", v->no_anchor, "log_names",
 			      v->log_names);
-	// A tenth of the idle time is what it can be late.
-	if (j && v->policy.idle_s && w->role != ROLE_KEYLESS)
-		json_object_set_new(
-			j, "activity_ms",
-			json_integer(v->policy.idle_s < 100 ? v->policy.idle_s * 100 : 10000));
+	if (j && w->role != ROLE_KEYLESS)
+		json_object_set_new(j, "activity_ms", json_integer(bworker_activity_ms(v)));
 	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	int err = text ? 0 : WERR_NOMEM;
 

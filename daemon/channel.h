@@ -32,6 +32,8 @@ enum channel_kind {
 	CHANNEL_SLEPT,       // n: writes that failed because of CHANNEL_SLEEP
 	CHANNEL_ACTIVE,      // requests have come since the last time
 	CHANNEL_LOCK_WANTED, // by a signal
+	CHANNEL_POLICY,      // text: Policy object of the vault's header, which is authentic
+	CHANNEL_WIPE_AFTER,  // n: failed attempts, of the header that is not verified yet
 	// broker to worker
 	CHANNEL_START,    // text: JSON object of parameters; descriptor: of the passphrase
 	CHANNEL_FUSE,     // descriptor: the FUSE channel; text: "MAJOR:MINOR" of the mount
@@ -43,6 +45,7 @@ enum channel_kind {
 	CHANNEL_CONTROL,  // descriptor: connection of a control client
 	CHANNEL_STOP,     // the clean end, please
 	CHANNEL_SLEEP,    // what waits fails now
+	CHANNEL_ACTIVITY, // n: ms between two reports of use, -1: none
 };
 
 enum channel_stage {

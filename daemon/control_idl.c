@@ -89,7 +89,7 @@ const char control_idl[] =
 	"  policy: ?Policy, no_anchor: ?bool, log_names: ?bool, namespace: ?int) -> (stage: "
 	"?string, warning: "
 	"?string,\n"
-	"  note: ?string, log: ?string, code: ?int)\n"
+	"  note: ?string, log: ?string, delay_ms: ?int, code: ?int)\n"
 	"\n"
 	"# Every mount that this service knows.\n"
 	"method Status() -> (mounts: []MountState)\n"

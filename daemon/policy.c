@@ -10,6 +10,9 @@
 static const char *const event_names[POLICY_EVENTS] = {"idle",  "max_time",    "signal",
 						       "sleep", "screen_lock", "session_end"};
 static const char *const action_names[] = {"lock", "unmount", "nothing"};
+_Static_assert(POLICY_EVENTS == VAULT_POLICY_EVENTS, "events of the header");
+_Static_assert(POLICY_LOCK + 1 == VAULT_POLICY_LOCK && POLICY_NOTHING + 1 == VAULT_POLICY_NOTHING,
+	       "actions of the header");
 
 const char *policy_event_name(enum policy_event e)
 {
@@ -92,6 +95,43 @@ json_t *policy_json(const struct policy *p)
 	return j;
 }
 
+json_t *policy_of_header(const struct vault_policy *h)
+{
+	json_t *j = json_object();
+
+	if (h->idle_s)
+		json_object_set_new(j, "idle_s", json_integer(h->idle_s));
+	if (h->max_time_s)
+		json_object_set_new(j, "max_time_s", json_integer(h->max_time_s));
+	for (int e = 0; e < POLICY_EVENTS; e++) {
+		char key[24];
+
+		key_of((enum policy_event)e, key);
+		if (h->on[e] > VAULT_POLICY_UNSAID && h->on[e] <= VAULT_POLICY_NOTHING)
+			json_object_set_new(j, key, json_string(action_names[h->on[e] - 1]));
+	}
+	return j;
+}
+
+int policy_to_header(const json_t *j, struct vault_policy *ret)
+{
+	struct policy p;
+	int err = policy_parse(j, &p);
+
+	if (err)
+		return err;
+	ret->idle_s = (uint32_t)p.idle_s;
+	ret->max_time_s = (uint32_t)p.max_time_s;
+	for (int e = 0; e < POLICY_EVENTS; e++) {
+		char key[24];
+
+		key_of((enum policy_event)e, key);
+		ret->on[e] = json_is_string(json_object_get(j, key)) ? (uint8_t)(p.on[e] + 1)
+								     : VAULT_POLICY_UNSAID;
+	}
+	return 0;
+}
+
 int64_t policy_seconds(const char *text)
 {
 	static const struct {
@@ -120,7 +160,7 @@ int policy_word(json_t *policy, const char *word)
 
 		if (strncmp(word, times[i].name, n) != 0)
 			continue;
-		int64_t seconds = policy_seconds(word + n);
+		int64_t seconds = strcmp(word + n, "off") != 0 ? policy_seconds(word + n) : 0;
 		if (seconds < 0)
 			return WERR_INVALID;
 		return json_object_set_new(policy, times[i].key, json_integer(seconds)) ? WERR_NOMEM
@@ -140,7 +180,7 @@ int policy_word(json_t *policy, const char *word)
 	return WERR_NOTFOUND;
 }
 
-static void say_time(int64_t seconds, char ret[static 24])
+void policy_time(int64_t seconds, char ret[static 24])
 {
 	static const struct {
 		const char *suffix;
@@ -148,7 +188,7 @@ static void say_time(int64_t seconds, char ret[static 24])
 	} units[] = {{"d", 86400}, {"h", 3600}, {"m", 60}, {"s", 1}};
 	size_t i = 0;
 
-	while (seconds % units[i].seconds)
+	while (i < 3 && seconds % units[i].seconds)
 		i++;
 	snprintf(ret, 24, "%lld%s", (long long)(seconds / units[i].seconds), units[i].suffix);
 }
@@ -169,7 +209,7 @@ void policy_line(const json_t *policy, char *ret, size_t cap)
 		if (p.on[e] == POLICY_NOTHING || e == POLICY_SIGNAL || (timed && !seconds))
 			continue;
 		if (timed)
-			say_time(seconds, time);
+			policy_time(seconds, time);
 		int n = snprintf(ret + len, cap - len, "%s%s%s%s: %s", len ? ", " : "",
 				 event_names[e], timed ? " " : "", time, action_names[p.on[e]]);
 		if (n < 0 || (size_t)n >= cap - len)

@@ -7,12 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "crypto/vault_header.h"
 #include "crypto/werr.h"
 
 // What a lock by itself may take.
 #define POLICY_DEADLINE_MS 4000
-#define POLICY_TIME_MAX_S (366 * 86400)
+#define POLICY_TIME_MAX_S VAULT_POLICY_TIME_MAX_S
 
+// In the order of the header.
 enum policy_event {
 	POLICY_IDLE,     // no request for idle_s
 	POLICY_MAX_TIME, // unlocked for max_time_s
@@ -37,6 +39,10 @@ void policy_init(struct policy *p);
 // A Policy of the interface description (NULL: none). WERR_INVALID.
 int policy_parse(const json_t *j, struct policy *ret) WARN_UNUSED;
 json_t *policy_json(const struct policy *p);
+// What a vault's header says, as a Policy object in which only that is.
+json_t *policy_of_header(const struct vault_policy *h);
+// The other way round; wipe_after stays. WERR_INVALID.
+int policy_to_header(const json_t *j, struct vault_policy *ret) WARN_UNUSED;
 // For people: "idle 10m: lock, sleep: unmount"; empty when nothing ever happens by itself. What a
 // signal does is not said.
 void policy_line(const json_t *policy, char *ret, size_t cap);
@@ -45,6 +51,8 @@ void policy_line(const json_t *policy, char *ret, size_t cap);
 int policy_word(json_t *policy, const char *word) WARN_UNUSED;
 // Seconds of "90", "90s", "10m", "1h", "2d"; -1: no time.
 int64_t policy_seconds(const char *text);
+// 600 -> "10m".
+void policy_time(int64_t seconds, char ret[static 24]);
 // For people, and the key of its action without "on_": "idle".
 const char *policy_event_name(enum policy_event e);
 

@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "daemon/kdf_child.h"
 #include "daemon/memory_limit.h"
+#include "daemon/policy.h"
 #include "daemon/statedir.h"
 
 // ---- the engine's messages ----
@@ -69,6 +71,16 @@ static void find_state_dir(struct worker *w, const uint8_t *vault_id)
 		w->state_dir[0] = 0;
 }
 
+// How many failures its owner allows. The broker counts them.
+static void tell_wipe(struct worker *w, const struct vault_sealed *sealed)
+{
+	const uint8_t *buf = sealed->buf[0] ? sealed->buf[0] : sealed->buf[1];
+	struct vault_policy p;
+
+	if (!vault_header_peek_policy(buf, &p))
+		worker_say(w, CHANNEL_WIPE_AFTER, 0, p.wipe_after, NULL);
+}
+
 // Everything that can be found out before the passphrase: the directory, its lock, its header.
 static int look_at_vault(struct worker *w, struct host **ret)
 {
@@ -81,6 +93,7 @@ static int look_at_vault(struct worker *w, struct host **ret)
 	err = vault_read_sealed(host, &sealed);
 	if (!err) {
 		find_state_dir(w, sealed.vault_id);
+		tell_wipe(w, &sealed);
 		vault_sealed_clear(&sealed);
 	}
 	// Whoever serves the locked mount has it until this process is ready for it.
@@ -146,12 +159,27 @@ static void on_unlocked(void *arg)
 		worker_say(w, CHANNEL_LOG, 0, 4, line);
 }
 
+// Of a header that is authentic now.
+static void tell_policy(struct worker *w)
+{
+	json_t *policy = policy_of_header(&w->vault->h->policy);
+	char *text = policy ? json_dumps(policy, JSON_COMPACT) : NULL;
+
+	if (text)
+		worker_say(w, CHANNEL_POLICY, 0, 0, text);
+	free(text);
+	json_decref(policy);
+}
+
 static int unlock(struct worker *w, struct host *host, const struct secret *passphrase)
 {
 	worker_stage(w, STAGE_KEY);
 
 	secret_on_unlocked(on_unlocked, w);
-	return vault_open(host, passphrase, w->opts.readonly, &w->vault);
+	int err = vault_open(host, passphrase, w->opts.readonly, &w->vault);
+	if (!err)
+		tell_policy(w);
+	return err;
 }
 
 static int open_engine(struct worker *w)

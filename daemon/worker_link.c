@@ -160,6 +160,9 @@ static void take_message(struct worker *w, const struct channel_msg *m, int fd)
 		worker_lock(w, m->n, fd);
 		fd = -1;
 		break;
+	case CHANNEL_ACTIVITY:
+		w->activity_ms = m->n >= 0 && m->n <= 60000 ? (int)m->n : -1;
+		break;
 	case CHANNEL_STOP:
 		worker_stop(w);
 		break;

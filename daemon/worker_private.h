@@ -36,7 +36,7 @@ struct worker {
 	char mountpoint[PATH_MAX];
 	struct mountopts opts;
 	int passphrase_fd; // -1: none
-	int activity_ms;   // how often use is reported; -1: never
+	int activity_ms;   // how often use is reported; -1: never; the watcher's
 
 	int log_names; // name files in the log
 	int no_anchor; // do not ask whether this machine has seen a newer state

@@ -81,6 +81,14 @@ int vault_edit_apply(struct vault_edit *e, const struct slot_change *change, uns
 	return 0;
 }
 
+int vault_edit_policy(struct vault_edit *e, const struct vault_policy *policy)
+{
+	if (!vault_edit_is_clean(e))
+		return WERR_BUSY;
+	e->o.h->policy = *policy;
+	return 0;
+}
+
 int vault_edit_write(struct vault_edit *e, int *ret_in_force)
 {
 	struct keyring *ring = NULL;

@@ -26,6 +26,9 @@ int vault_edit_is_clean(const struct vault_edit *e) WARN_UNUSED;
 int vault_edit_apply(struct vault_edit *e, const struct slot_change *change,
 		     unsigned *ret_index) WARN_UNUSED;
 
+// Puts another policy into what is to be written. WERR_BUSY: not clean.
+int vault_edit_policy(struct vault_edit *e, const struct vault_policy *policy) WARN_UNUSED;
+
 // Writes the header to wardfs.vault, then to its copy, then, where the root key is new, seals the
 // journal's superblocks again (a clean vault does without: a failure there is none). After a
 // failure *ret_in_force tells whether the change counts all the same: then one file holds it and

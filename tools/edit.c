@@ -107,6 +107,18 @@ int edit_apply(struct edit *e, const struct slot_change *change, unsigned *ret_i
 	return err ? report_write(err, e, in_force) : 0;
 }
 
+int edit_policy(struct edit *e, const struct vault_policy *policy)
+{
+	int in_force = 0;
+	int err = vault_edit_policy(e->vault, policy);
+
+	if (err == WERR_BUSY)
+		return report_unclean(e->dir);
+	if (!err)
+		err = vault_edit_write(e->vault, &in_force);
+	return err ? report_write(err, e, in_force) : 0;
+}
+
 int edit_choose_kdf(const struct options_kdf *asked, uint16_t kind, struct argon_params *ret)
 {
 	const int is_asked = asked->memory_mib || asked->passes || asked->time_ms;

@@ -25,6 +25,9 @@ void edit_end(struct edit *e);
 // in force then. *ret_index may be NULL.
 int edit_apply(struct edit *e, const struct slot_change *change, unsigned *ret_index) WARN_UNUSED;
 
+// The same for the policy.
+int edit_policy(struct edit *e, const struct vault_policy *policy) WARN_UNUSED;
+
 // Cost of the key derivation for a new slot of this kind: measured where people choose the secret,
 // the least where they do not, or what the user asked for. Prints what goes wrong.
 int edit_choose_kdf(const struct options_kdf *asked, uint16_t kind,

@@ -105,6 +105,8 @@ static int on_reply(void *arg, json_t *reply)
 		(void)report_fail(0, h->subject, "%s", note);
 	if (warning || log)
 		report_warn(h->subject, "%s", warning ? warning : log);
+	if (json_object_get(reply, "delay_ms") && !h->progress)
+		h->progress = progress_start("Waiting, after wrong attempts before");
 	if (stage)
 		enter_stage(h, stage);
 	return 0;

@@ -13,6 +13,7 @@ int verb_check(int argc, char **argv);
 int verb_key(int argc, char **argv);
 int verb_header(int argc, char **argv);
 int verb_erase(int argc, char **argv);
+int verb_policy(int argc, char **argv);
 int verb_who(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_rotate(int argc, char **argv);

@@ -46,6 +46,8 @@ static const struct verb {
 	 "the secrets that open a vault"},
 	{"rotate", "wardfs rotate", verb_rotate, "[OPTION...] DIR|MNT",
 	 "give every object new keys, and drop the old ones"},
+	{"policy", "wardfs policy", verb_policy, "[OPTION...] DIR",
+	 "when a vault is locked by itself"},
 	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
 	{"lock", "wardfs lock", verb_lock, "[--deadline T] MNT|--all",
 	 "wipe the keys of a mounted vault; the mount stays"},

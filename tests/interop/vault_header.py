@@ -330,7 +330,7 @@ class Header:
     def _check_fields(self):
         name = self.name
         check(self.compatible == 0 and self.read_only_compatible == 0, f'{name}: unsupported feature')
-        check_zero(self.data[128:960], name)
+        self._check_policy()
         self._check_rotation()
         check_zero(self.data[105472:106464], name)
         check(self.slot_count == SLOTS, f'{name}: number of keyslots is not {SLOTS}')
@@ -348,6 +348,18 @@ class Header:
         check(self.root_generation >> 40 <= self.mount, f'{name}: root generation of a later mount')
         check(8388608 <= self.journal_bytes <= 4294967296 and self.journal_bytes % PAGE == 0,
               f'{name}: journal bytes out of bounds')
+
+    def _check_policy(self):
+        """Bytes 128 to 959: when the vault is locked by itself."""
+        c = Cursor(self.data[128:960], f'{self.name}: policy')
+        idle, max_time = c.u32(), c.u32()
+        actions = [c.u8() for _ in range(6)]
+        c.zeros(2)
+        wipe_after = c.u32()
+        c.zeros(c.left())
+        valid = max(idle, max_time) <= 31622400 and max(actions) <= 3 and (wipe_after == 0 or 3 <= wipe_after <= 1000)
+        check(valid, f'{self.name}: impossible policy')
+        self.policy = {'idle': idle, 'max_time': max_time, 'on': actions, 'wipe_after': wipe_after}
 
     def _check_rotation(self):
         """Bytes 960 to 1007: a rotation that is under way."""

@@ -13,7 +13,9 @@ NUMBERS = {'generation', 'level', 'index', 'number', 'incarnation', 'epoch', 'ty
            'mode', 'uid', 'gid', 'nlink', 'pages', 'kind', 'mount', 'created', 'journal-sequence',
            'parent-number', 'parent-incarnation', 'counter', 'written', 'state', 'write-counter', 'root-generation',
            'journal-mount', 'journal-counter', 'closed', 'closed-mount', 'slot-serial', 'slot-kind', 'slot-last-use',
-           'rotation-level', 'rotation-number', 'rotation-incarnation', 'rotation-began'}
+           'rotation-level', 'rotation-number', 'rotation-incarnation', 'rotation-began',
+           'idle', 'max-time', 'on-idle', 'on-max-time', 'on-signal', 'on-sleep', 'on-screen-lock', 'on-session-end',
+           'wipe-after'}
 
 
 def to_bytes(text):
@@ -159,11 +161,16 @@ def answer_header(case, check):
                   f'parent in {field} differs')
 
 
+EVENTS = ('on-idle', 'on-max-time', 'on-signal', 'on-sleep', 'on-screen-lock', 'on-session-end')
+
+
 def answer_vault(case, check):
     header = Header(case['file'], 'case')
     header.open(case['passphrase'], {})
     check((header.vault_id, header.masters[1, 1], header.mount, header.journal_bytes, header.created) ==
           (case['vault-id'], case['master'], case['mount'], case['journal-bytes'], case['created']), 'header differs')
+    check(header.policy == {'idle': case.get('idle', 0), 'max_time': case.get('max-time', 0), 'on': [case.get(e, 0) for e in EVENTS],
+                            'wipe_after': case.get('wipe-after', 0)}, 'policy differs')
 
 
 def answer_rotation(case, check):

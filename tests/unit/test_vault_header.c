@@ -243,7 +243,8 @@ START_TEST(reserved_bytes_are_zero)
 	static const struct {
 		size_t from, to, stride;
 	} zones[] = {
-		{128, AT_ROTATION, 1},                            // policy and reserve
+		{142, 144, 1},                                    // policy
+		{148, AT_ROTATION, 1},                            // reserve
 		{AT_ROTATION + 4, AT_SLOTS - 16, 1},              // no rotation is under way
 		{AT_SLOTS + 2, AT_SLOTS + 4, 1},                  // slot flags
 		{AT_SLOTS + 400, AT_SLOTS + 3072, 13},            // slot reserve
@@ -336,6 +337,16 @@ static const struct {
 	{"journal of all", 112, 8, UINT64_MAX, WERR_LIMIT},
 	{"rotation of a later level", AT_ROTATION, 4, 3, WERR_UNSUPPORTED},
 	{"rotation aimed at nothing", AT_ROTATION, 4, 1, WERR_MALFORMED},
+	{"idle time beyond a year", 128, 4, 31622401, WERR_MALFORMED},
+	{"longest idle time", 128, 4, 31622400, 0},
+	{"longest time beyond a year", 132, 4, 31622401, WERR_MALFORMED},
+	{"action at idleness", 136, 1, 4, WERR_MALFORMED},
+	{"last action at the end of a session", 141, 1, 3, 0},
+	{"action at the end of a session", 141, 1, 4, WERR_MALFORMED},
+	{"wipe at a slip", 144, 4, 2, WERR_MALFORMED},
+	{"earliest wipe", 144, 4, 3, 0},
+	{"latest wipe", 144, 4, 1000, 0},
+	{"wipe never reached", 144, 4, 1001, WERR_MALFORMED},
 	{"unknown slot kind", AT_SLOTS, 2, FACTOR_END, WERR_UNSUPPORTED},
 	{"kind without parameters", AT_SLOTS, 2, FACTOR_KEYFILE, WERR_MALFORMED},
 	{"kind with its factors the wrong way round", AT_SLOTS, 2, 0x0102, WERR_UNSUPPORTED},
@@ -450,6 +461,32 @@ START_TEST(rotation_is_aimed_at_an_object)
 	ck_assert_uint_eq(h->rotation.incarnation, 5);
 	ck_assert_uint_eq(h->rotation.started_s, 1700000000);
 	free(h);
+}
+END_TEST
+
+START_TEST(policy_is_kept)
+{
+	static const struct vault_policy p = {
+		.idle_s = 600, .max_time_s = 36000, .on = {1, 2, 3, 1, 2, 3}, .wipe_after = 20};
+	struct vault_policy seen = {0};
+
+	ck_assert_int_eq(vault_header_peek_policy(buf, &seen), 0);
+	ck_assert(seen.idle_s == 0 && seen.wipe_after == 0 && seen.on[0] == 0);
+	put(128, 4, 600);
+	put(132, 4, 36000);
+	for (unsigned i = 0; i < 6; i++)
+		put(136 + i, 1, i % 3 + 1);
+	put(144, 4, 20);
+	remac();
+	ck_assert_int_eq(decode(), 0);
+	ck_assert(memcmp(&got->policy, &p, sizeof p) == 0);
+	ck_assert_int_eq(vault_header_peek_policy(buf, &seen), 0);
+	ck_assert(memcmp(&seen, &p, sizeof p) == 0);
+	ck_assert_int_eq(vault_header_encode(got, keyring_header_mac(ring), again), 0);
+	ck_assert_mem_eq(buf, again, sizeof buf);
+	put(144, 4, 1);
+	ck_assert_int_eq(vault_header_peek_policy(buf, &seen), WERR_MALFORMED);
+	ck_assert(memcmp(&seen, &p, sizeof p) == 0);
 }
 END_TEST
 
@@ -605,6 +642,7 @@ int main(void)
 	tcase_add_test(t, other_root_key_is_refused);
 	tcase_add_test(t, reserved_bytes_are_zero);
 	tcase_add_test(t, rotation_is_aimed_at_an_object);
+	tcase_add_test(t, policy_is_kept);
 	tcase_add_test(t, decoding_is_canonical);
 	tcase_add_loop_test(t, numbers_are_bounded, 0, sizeof numbers / sizeof numbers[0]);
 	tcase_add_loop_test(t, states_are_consistent, 0, sizeof states / sizeof states[0]);

@@ -500,7 +500,7 @@ static const struct {
 	{"table", 15, replay_table},   {"xattr", 9, replay_xattr},
 	{"keys", 14, replay_keys},     {"header", 28, replay_header},
 	{"record", 33, replay_record}, {"superblock", 11, replay_superblock},
-	{"vault", 11, replay_vault},   {"slot", 25, replay_slot},
+	{"vault", 12, replay_vault},   {"slot", 25, replay_slot},
 	{"anchor", 19, replay_anchor}, {"rotation", 9, replay_rotation},
 };
 

@@ -118,6 +118,15 @@ static const struct field vault_fields[] = {
 	FIELD("epoch", struct vault_header, epoch),
 	FIELD("journal-bytes", struct vault_header, journal_bytes),
 	FIELD("created", struct vault_header, created_s),
+	FIELD("idle", struct vault_header, policy.idle_s),
+	FIELD("max-time", struct vault_header, policy.max_time_s),
+	FIELD("on-idle", struct vault_header, policy.on[0]),
+	FIELD("on-max-time", struct vault_header, policy.on[1]),
+	FIELD("on-signal", struct vault_header, policy.on[2]),
+	FIELD("on-sleep", struct vault_header, policy.on[3]),
+	FIELD("on-screen-lock", struct vault_header, policy.on[4]),
+	FIELD("on-session-end", struct vault_header, policy.on[5]),
+	FIELD("wipe-after", struct vault_header, policy.wipe_after),
 	FIELDS_END,
 };
 

@@ -482,6 +482,19 @@ static void make_superblocks(void)
 	refuse("one", "behind it", "block", 4095, "01", "malformed");
 }
 
+// The vault of case "one", with a policy.
+static void put_policy(struct vault_header *h, const struct keyring *ring, uint8_t *file)
+{
+	h->policy = (struct vault_policy){
+		.idle_s = 600, .max_time_s = 36000, .on = {1, 2, 3, 1, 2, 3}, .wipe_after = 20};
+	fixture_need(vault_header_encode(h, keyring_header_mac(ring), file) == 0);
+	start_case("policy");
+	(void)fprintf(out, "like one\n");
+	put_fields(vault_fields, h);
+	put_bytes("file", file, VAULT_HEADER_BYTES);
+	expect("ok");
+}
+
 static void make_vault(void)
 {
 	static struct vault_header h;
@@ -515,6 +528,7 @@ static void make_vault(void)
 	put_fields(vault_fields, &h);
 	put_bytes("file", file, sizeof(file));
 	expect("ok");
+	put_policy(&h, ring, file);
 	keyring_free(ring);
 	secret_free(root);
 	secret_clear(&pass);
