@@ -238,3 +238,17 @@ void check_print_end(struct check_print *p, const struct check_totals *t, const 
 		       quarantine);
 	}
 }
+
+void check_print_next(const struct check_print *p, const struct check_totals *t, int mounted)
+{
+	// These concern the vault as a whole, and say themselves what to do.
+	if (p->json || t->kinds[CHECK_VAULT_ROLLBACK] || t->kinds[CHECK_NEWER] ||
+	    t->kinds[CHECK_JOURNAL_LOST]) {
+		return;
+	}
+	printf("next: write these files anew from a backup, or %slet 'wardfs check --repair' say "
+	       "what "
+	       "can be kept and give up the rest%s\n",
+	       mounted ? "unmount and " : "",
+	       p->names ? "" : "; --names shows which files they are");
+}

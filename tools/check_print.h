@@ -27,5 +27,7 @@ void check_print_clear(struct check_print *p);
 // The totals and the verdict; ends the JSON object. result: "clean", "damaged" …
 void check_print_end(struct check_print *p, const struct check_totals *t, const char *result,
 		     uint64_t repaired, const char *quarantine);
+// After an end that was not clean, and not mended: what a person can do now.
+void check_print_next(const struct check_print *p, const struct check_totals *t, int mounted);
 
 #endif

@@ -238,6 +238,9 @@ static int run_check(struct request *r, struct vault *v)
 	int result = verdict(&t, &word);
 
 	say_end(r, &t, word, err, NULL);
+	if (!err && result) {
+		check_print_next(&r->print, &t, 0);
+	}
 	return err ? say_error(r, err) : result;
 }
 
@@ -325,6 +328,9 @@ static int run_mounted(struct request *r, const char *mnt)
 	int result = verdict(&t, &word);
 	if (r->print.announced || !err) {
 		say_end(r, &t, word, err, NULL);
+	}
+	if (!err && result) {
+		check_print_next(&r->print, &t, 1);
 	}
 	if (err == WERR_INTERRUPTED) {
 		return say_error(r, err);

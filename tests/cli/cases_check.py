@@ -453,7 +453,6 @@ def check_of_a_vault_that_was_killed(w):
             keyed = b'--worker' in f.read().split(b'\0')
         if keyed:
             os.kill(pid, signal.SIGKILL)
-    process.wait()
     subprocess.run(['umount', '-l', mnt], stderr=subprocess.DEVNULL, check=False)
     wait_until(lambda: not workers_in(w.folder), 'its processes are gone')
     stamp = os.stat(os.path.join(vault, 'wardfs.journal')).st_mtime_ns
