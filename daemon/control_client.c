@@ -218,17 +218,23 @@ static int collect_user(void *arg, const struct mountpoint *m)
 	return 0;
 }
 
-int control_each(control_each_fn fn, void *arg)
+int control_each_path(rundir_fn fn, void *arg)
 {
-	struct finder f = {.fn = fn, .arg = arg};
 	struct users users = {.len = 0};
-	int stop = rundir_each(geteuid(), try_path, &f);
+	int stop = rundir_each(geteuid(), fn, arg);
 
 	if (stop || geteuid() != 0 || mountpoint_each(collect_user, &users))
 		return stop;
 	for (unsigned i = 0; i < users.len && !stop; i++)
-		stop = rundir_each(users.ids[i], try_path, &f);
+		stop = rundir_each(users.ids[i], fn, arg);
 	return stop;
+}
+
+int control_each(control_each_fn fn, void *arg)
+{
+	struct finder f = {.fn = fn, .arg = arg};
+
+	return control_each_path(try_path, &f);
 }
 
 static json_t *ask_status(struct control_client *c)

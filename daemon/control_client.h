@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "daemon/control.h"
+#include "daemon/rundir.h"
 
 struct control_client;
 
@@ -54,5 +55,7 @@ void control_let_go(struct control_client *c);
 #define CONTROL_KEEP (-1)
 typedef int (*control_each_fn)(void *arg, struct control_client *c);
 int control_each(control_each_fn fn, void *arg);
+// The same with the path of what may be the socket of such a service, not connected to.
+int control_each_path(rundir_fn fn, void *arg);
 
 #endif

@@ -11,12 +11,13 @@
 #include "tools/options.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
+#include "tools/watch.h"
 
 struct request {
-	int json;
+	int json, watch;
 };
 
-enum { KEY_JSON = 1 };
+enum { KEY_JSON = 1, KEY_WATCH };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -26,11 +27,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->json = 1;
 		return 0;
 	}
+	if (key == KEY_WATCH) {
+		r->watch = 1;
+		return 0;
+	}
 	return options_operands(key, arg, state, NULL, 0, "");
 }
 
 static const struct argp_option table[] = {
-	{"json", KEY_JSON, NULL, 0, "print one JSON object", 0},
+	{"json", KEY_JSON, NULL, 0, "print one JSON object; with --watch, one on each line", 0},
+	{"watch", KEY_WATCH, NULL, 0, "print a line for every change, until it is interrupted", 0},
 	{0},
 };
 static const struct argp argp = {
@@ -206,6 +212,8 @@ int verb_status(int argc, char **argv)
 	json_t *state;
 
 	options_parse(&argp, argc, argv, &r);
+	if (r.watch)
+		return watch_mounts(r.json);
 	json_t *mounts = NULL;
 	if (control_status(&mounts))
 		return report_fail(WERR_NOMEM, NULL, "out of memory");

@@ -48,7 +48,7 @@ static const struct verb {
 	 "give every object new keys, and drop the old ones"},
 	{"policy", "wardfs policy", verb_policy, "[OPTION...] DIR",
 	 "when a vault is locked by itself"},
-	{"status", "wardfs status", verb_status, "[--json]", "list what is mounted"},
+	{"status", "wardfs status", verb_status, "[--watch] [--json]", "list what is mounted"},
 	{"lock", "wardfs lock", verb_lock, "[--deadline T] MNT|--all",
 	 "wipe the keys of a mounted vault; the mount stays"},
 	{"unlock", "wardfs unlock", verb_unlock, "[OPTION...] MNT",
