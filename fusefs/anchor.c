@@ -152,9 +152,14 @@ static void take_slots(struct anchor *a, const struct vault_header *h)
 
 static int take_keys(struct anchor *a, const struct vault_header *h, const struct keyring *ring)
 {
+	struct anchor_keys *keys = NULL;
+	int err = anchor_keys_new(ring, h->epoch, &keys);
+
+	if (err)
+		return err; // those of before still open what they seal
 	anchor_keys_free(a->keys);
-	a->keys = NULL;
-	return anchor_keys_new(ring, h->epoch, &a->keys);
+	a->keys = keys;
+	return 0;
 }
 
 // ---- comparing ----
@@ -359,10 +364,12 @@ void anchor_note_header(struct anchor *a, const struct vault_header *h, const st
 	take_slots(a, h);
 	if (!err)
 		err = take_keys(a, h, ring);
-	if (err)
+	if (err) {
 		a->trouble = err;
-	else
+		a->unwritten = 1;
+	} else {
 		put(a);
+	}
 	pthread_mutex_unlock(&a->lock);
 }
 

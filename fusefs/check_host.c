@@ -55,25 +55,28 @@ int check_headers(struct check *c)
 
 // Both superblocks must open: one is enough to go on, but nothing is left then.
 static int superblocks(struct check *c, struct host_file *f, const struct gcm_key *key,
-		       unsigned *ret_good, bool *ret_rekeyed)
+		       unsigned *ret_good, bool *ret_empty)
 {
 	const uint8_t *vault_id = keyring_vault_id(c->fs->v->ring);
 	uint8_t block[SUPERBLOCK_BYTES];
 	struct superblock sb;
-	uint64_t counters[2] = {0, 1};
+	uint64_t newest = 0;
 	int err = 0;
 
 	*ret_good = 0;
+	*ret_empty = false;
 	for (uint32_t i = 0; err == 0 && i < 2; i++) {
 		err = host_pread(f, block, sizeof block, i * JOURNALFILE_BLOCK, NULL);
 		if (err == 0) {
 			err = superblock_open(block, key, vault_id, i, &sb);
 			*ret_good += err == 0;
-			counters[i] = err ? counters[i] : sb.counter;
+			if (err == 0 && sb.counter > newest) {
+				newest = sb.counter;
+				*ret_empty = sb.mount == 0;
+			}
 		}
 		err = err == WERR_NOMEM ? err : 0;
 	}
-	*ret_rekeyed = *ret_good == 2 && counters[0] == counters[1];
 	return err;
 }
 
@@ -109,7 +112,7 @@ int check_journal(struct check *c)
 	struct host_file *f = NULL;
 	struct bench b = {.c = c};
 	unsigned good = 0;
-	bool whole = true, rekeyed = false;
+	bool whole = true, empty = false;
 
 	if (c->params->live) {
 		return 0; // in use: the engine itself would have said so
@@ -118,7 +121,7 @@ int check_journal(struct check *c)
 	int err = key ? journalfile_open(fs->host, fs->v->h->journal_bytes, HOST_RDONLY, &f)
 		      : WERR_NOMEM;
 	if (err == 0) {
-		err = superblocks(c, f, key, &good, &rekeyed);
+		err = superblocks(c, f, key, &good, &empty);
 		fs->host->ops->file_close(f);
 	} else if (err != WERR_NOMEM) {
 		err = 0;
@@ -127,7 +130,7 @@ int check_journal(struct check *c)
 	bool clean = fs->v->h->state == VAULT_CLEAN;
 	// In a vault that was never mounted nothing was ever appended; a change of the passphrase
 	// has moved the journal to new keys, under which no record opens.
-	if (err == 0 && clean && good && fs->v->h->mount && !rekeyed) {
+	if (err == 0 && clean && good && fs->v->h->mount && !empty) {
 		err = records(&b, &whole);
 	}
 	if (err == 0 && (good < 2 || !whole)) {

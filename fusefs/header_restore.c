@@ -6,6 +6,7 @@
 #include "crypto/object_header.h"
 #include "fusefs/anchor.h"
 #include "fusefs/header_backup.h"
+#include "fusefs/journal.h"
 #include "fusefs/journalfile.h"
 #include "fusefs/vault_private.h"
 
@@ -193,5 +194,12 @@ int header_restore(struct host *host, struct vault_header *h, const struct keyri
 		h->mount = mount + 2;
 		h->root_generation = state->generation;
 	}
-	return vault_write_opened(host, h, ring, &intact, &done);
+	int err = vault_write_opened(host, h, ring, &intact, &done);
+	// What is there must not be taken for this vault's by a later restore. A failure changes
+	// nothing: the clean header ignores the journal, and the next mount makes it anew.
+	if (!err && !state->has_journal) {
+		int ignored = journal_recreate(host, ring, h->journal_bytes);
+		(void)ignored;
+	}
+	return err;
 }

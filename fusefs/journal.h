@@ -33,10 +33,10 @@ int journal_create(struct host *h, const struct keyring *ring, uint64_t bytes) W
 // never authenticate under a later mount's key. Never call it on a dirty vault.
 int journal_recreate(struct host *h, const struct keyring *ring, uint64_t bytes) WARN_UNUSED;
 
-// Moves the journal of a clean vault to new keys (same vault id): reads the newest authentic
-// superblock under the old ring, or starts from an all-zero one if none opens, and writes it to
-// both blocks under the new ring, one after the other, each synced. Records become unreadable:
-// never call it on a dirty vault. WERR_DAMAGED: missing or of the wrong size.
+// Moves the journal of a clean vault to new keys (same vault id): writes the empty superblock of
+// mount 0 to both blocks under the new ring, one after the other, each synced, with counters higher
+// than those that open under the old ring. Records become unreadable: never call it on a dirty
+// vault. WERR_DAMAGED: missing or of the wrong size.
 int journal_rekey(struct host *h, const struct keyring *old_ring, const struct keyring *new_ring,
 		  uint64_t bytes) WARN_UNUSED;
 

@@ -171,8 +171,12 @@ static int rekey_file(struct host_file *f, const struct keyring *old_ring,
 
 	if (old_key && new_key)
 		rc = journalfile_read(f, old_key, old_ring, &sb, &block);
-	if (rc == WERR_AUTH || (!rc && journalfile_check(&sb, bytes))) {
+	// Nothing that was logged counts any more, and none of it opens under the new keys: a
+	// superblock that still named the mount would promise records.
+	const uint64_t counter = rc ? 0 : sb.counter;
+	if (!rc || rc == WERR_AUTH) {
 		empty_superblock(&sb, bytes);
+		sb.counter = counter;
 		rc = 0;
 	}
 	// First the block that does not hold the newest: one of them is whole at every moment.

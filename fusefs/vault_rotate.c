@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "crypto/secret.h"
+#include "fusefs/anchor.h"
 #include "fusefs/vault.h"
 
 static void free_cleanup(void *pp)
@@ -45,6 +46,18 @@ static int write_or_restore(struct vault *v, const struct vault_header *before)
 	return err;
 }
 
+// The anchor follows once more: while the header was written, the ring could not yet seal under the
+// header's epoch. It must not learn a master before that is durable, as one that was thrown away
+// would stay in it under the number of the next.
+static void note_epoch(struct vault *v)
+{
+	FREE_AUTO uint8_t *buf = malloc(VAULT_HEADER_BYTES);
+
+	if (v->host->anchor && buf && !vault_header_encode(v->h, keyring_header_mac(v->ring), buf))
+		anchor_note_header(v->host->anchor, v->h, v->ring,
+				   buf + VAULT_HEADER_BYTES - ANCHOR_MAC_BYTES);
+}
+
 int vault_rotation_begin(struct vault *v, const uint8_t root_key[static ROOT_KEY_BYTES],
 			 const struct vault_rotation *rotation)
 {
@@ -58,7 +71,11 @@ int vault_rotation_begin(struct vault *v, const uint8_t root_key[static ROOT_KEY
 		return err; // cppcheck-suppress memleak ; FREE_AUTO
 	v->h->rotation = *rotation;
 	err = write_or_restore(v, before);
-	return err ? err : keyring_learn(v->ring, v->h, root_key);
+	if (!err)
+		err = keyring_learn(v->ring, v->h, root_key);
+	if (!err)
+		note_epoch(v);
+	return err;
 }
 
 int vault_rotation_end(struct vault *v, int retire)

@@ -10,23 +10,56 @@
 #include "tools/report.h"
 #include "tools/rotate.h"
 
+#define NAME_BYTES 192 // of a keyslot: number, kind, label
+
+// Whether the keyslot is in use and not one of those that stay; then its name.
+static int goes(const struct edit *e, const struct rotate_request *r, unsigned i,
+		char name[static NAME_BYTES])
+{
+	struct keyslot_info info;
+	char kind[64];
+
+	if (r->keep >> i & 1 || keyslot_info(vault_edit_header(e->vault)->slots[i], &info) ||
+	    info.kind == KEYSLOT_EMPTY)
+		return 0;
+	secrets_kind_name(info.kind, kind, sizeof(kind));
+	snprintf(name, NAME_BYTES, "%u (%s%s%s)", i, kind, info.label[0] ? ", " : "", info.label);
+	return 1;
+}
+
+// Nobody can be asked: what was not named must not go without a word.
+static int refuse_unnamed(const struct edit *e, const struct rotate_request *r)
+{
+	char name[NAME_BYTES], names[KEYSLOT_MAX * (NAME_BYTES + 2)] = "";
+	size_t len = 0;
+
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		if (goes(e, r, i, name))
+			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+						len ? ", " : "", name);
+	}
+	if (!len)
+		return 0;
+	return report_fail(WERR_USAGE, "--after-leak",
+			   "would remove keyslot %s; nothing was changed, name those that stay "
+			   "with --keep, or repeat with --yes",
+			   names);
+}
+
 // On a terminal each further keyslot is asked about; else those of --keep stay.
 static int choose(const struct edit *e, struct rotate_request *r)
 {
-	const struct vault_header *h = vault_edit_header(e->vault);
+	char name[NAME_BYTES], question[NAME_BYTES + 32];
 
 	r->keep |= 1u << vault_edit_slot(e->vault);
+	if (r->yes)
+		return 0;
+	if (!isatty(STDIN_FILENO))
+		return refuse_unnamed(e, r);
 	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
-		struct keyslot_info info;
-		char kind[64], question[256];
-
-		if (keyslot_info(h->slots[i], &info) || info.kind == KEYSLOT_EMPTY)
+		if (!goes(e, r, i, name))
 			continue;
-		if (r->keep >> i & 1 || r->yes || !isatty(STDIN_FILENO))
-			continue;
-		secrets_kind_name(info.kind, kind, sizeof(kind));
-		snprintf(question, sizeof(question), "Keep keyslot %u (%s%s%s)?", i, kind,
-			 info.label[0] ? ", " : "", info.label);
+		snprintf(question, sizeof(question), "Keep keyslot %s?", name);
 		if (!confirm_yes(question))
 			r->keep |= 1u << i;
 	}
@@ -49,8 +82,18 @@ static int check_keep(const struct edit *e, const struct rotate_request *r)
 static int keep_slots(struct edit *e, const struct rotate_request *r)
 {
 	const struct slot_change c = {.verb = SLOT_KEEP, .keep = r->keep};
+	char names[KEYSLOT_MAX][NAME_BYTES] = {""};
 
-	return edit_apply(e, &c, NULL);
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		if (!goes(e, r, i, names[i]))
+			names[i][0] = '\0';
+	}
+	int err = edit_apply(e, &c, NULL);
+	for (unsigned i = 0; !err && i < KEYSLOT_MAX; i++) {
+		if (names[i][0])
+			printf("%s: removed keyslot %s\n", e->dir, names[i]);
+	}
+	return err;
 }
 
 // The secret that was used may be the one that leaked: a new one takes its place first.
@@ -90,9 +133,9 @@ int rotate_after_leak(struct rotate_request *r, struct secret *ret_offer)
 	int err = edit_begin(r->target, &r->source, &e);
 
 	if (!err)
-		err = choose(&e, r);
-	if (!err)
 		err = check_keep(&e, r);
+	if (!err)
+		err = choose(&e, r);
 	if (!err)
 		err = keep_slots(&e, r);
 	if (!err && wants_new(r))

@@ -270,6 +270,8 @@ static int put_back(const struct request *r, struct host *host, struct vault_hea
 			err = report_vault(seen, r->operands[1]);
 	}
 	if (!err) {
+		if (r->without_journal)
+			st.has_journal = 0;
 		err = header_restore(host, h, ring, &st);
 		if (err)
 			(void)report_vault(err, r->operands[1]);

@@ -104,6 +104,31 @@ def rotate_a_mounted_vault(w):
 
 
 @case
+def rotate_and_the_anchor(w):
+    """What this machine knows goes on while a rotation is under way: an old copy is noticed also then."""
+    v, mnt, _ = filled(w, big=20 << 20)
+    w.ok('mount', v, mnt)
+    state = w.env()['XDG_STATE_HOME'] + '/wardfs'
+    path = os.path.join(state, os.listdir(state)[0], 'anchor')
+    w.ok('rotate', '--contents', '--background', '--max-rate', '200K', mnt)
+
+    def anchor():
+        with open(path, 'rb') as f:
+            return f.read()
+
+    seen = anchor()
+    with open(os.path.join(mnt, 'new'), 'wb') as f:
+        f.write(b'new')
+        f.flush()
+        os.fsync(f.fileno())
+    wait_until(lambda: anchor() != seen, 'the anchor is written during a rotation')
+    check(rotation(w, mnt)['state'] == 'running', 'the rotation has ended')
+    w.ok('rotate', '--resume', '--max-rate', '1G', mnt)
+    wait_until(lambda: rotation(w, mnt)['state'] == 'ended', 'the rotation ended', 60)
+    w.ok('umount', mnt)
+
+
+@case
 def rotate_a_part(w):
     v, mnt, want = filled(w)
     w.refused(14, ['nosuch', 'no such file'], 'rotate', '--contents', '--path', 'nosuch', v)
@@ -200,17 +225,22 @@ def rotate_after_a_leak(w):
         with open(path, 'wb') as f:
             f.write(text)
         os.chmod(path, 0o600)
-    w.ok('key', 'add', *KDF, '--new-passfile', other, v)
+    w.ok('key', 'add', *KDF, '--new-passfile', other, '--label', 'spare', v)
     w.refused(2, '--after-leak', 'rotate', '--keep', '1', v)
     w.ok('mount', v, mnt)
     w.refused(6, ['mounted', 'umount'], 'rotate', '--after-leak', '--yes', mnt)
     w.ok('umount', mnt)
-    w.ok('rotate', '--after-leak', '--yes', '--new-passfile', new, *KDF, v)
+    # Nobody is there to be asked: nothing goes unless it is said.
+    before = w.ok('key', 'list', v, stdin=None)
+    w.refused(2, ['keyslot 1 (passphrase, spare)', '--keep', '--yes'], 'rotate', '--after-leak', v)
+    check('spare' in w.ok('key', 'list', v, stdin=None), before)
+    check('removed keyslot 1 (passphrase, spare)\n' in
+          w.ok('rotate', '--after-leak', '--yes', '--new-passfile', new, *KDF, v), 'not said what went')
     w.refused(3, 'wrong passphrase', 'mount', v, mnt)
     w.refused(3, 'wrong passphrase', 'mount', v, mnt, stdin=b'another\n')
     same(w, v, mnt, want, stdin=b'a new one\n')
     w.ok('key', 'add', *KDF, '--new-passfile', other, v, stdin=b'a new one\n')
-    w.ok('rotate', '--after-leak', '--yes', '--keep', '1', v, stdin=b'a new one\n')
+    check('removed' not in w.ok('rotate', '--after-leak', '--keep', '1', v, stdin=b'a new one\n'), 'removed')
     same(w, v, mnt, want, stdin=b'another\n')
     same(w, v, mnt, want, stdin=b'a new one\n')
 

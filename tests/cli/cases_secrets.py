@@ -216,6 +216,37 @@ def header_restore_without_a_journal(w):
 
 
 @case
+def header_restore_after_an_idle_mount_and_a_new_passphrase(w):
+    """The new journal keys open no record: nothing may then promise one."""
+    v, p, other, b = w.vault(), passfile(w), passfile(w, b'another horse', 'other'), w.path('backup')
+    fill(w, v, p, 'file', b'one' * 1000)
+    w.ok('umount', mount(w, v, p))  # idle
+    w.ok('passwd', *KDF, '--passfile', p, '--new-passfile', other, v, stdin=None)
+    check('0 tampering, 0 damage' in w.ok('check', '--passfile', other, v, stdin=None), 'damage')
+    w.ok('header', 'backup', '--passfile', other, b, v, stdin=None)
+    w.ok('header', 'restore', '--passfile', other, b, v, stdin=None)
+    check(content(w, v, other, 'file') == b'one' * 1000, 'other content')
+
+
+@case
+def header_restore_gives_up_a_journal_that_is_there(w):
+    """--without-journal: neither this mount nor a later restore takes anything from it."""
+    v, p, b = w.vault(), passfile(w), w.path('backup')
+    fill(w, v, p, 'file', b'one' * 1000)
+    w.ok('header', 'backup', '--passfile', p, b, v, stdin=None)
+    path = os.path.join(v, 'wardfs.journal')
+    with open(path, 'rb') as f:
+        before = f.read(8192)
+    w.ok('header', 'restore', '--without-journal', '--passfile', p, b, v, stdin=None)
+    with open(path, 'rb') as f:
+        after = f.read(8192)
+    numbers = [int.from_bytes(after[i + 8:i + 12], 'little') for i in (0, 4096)]
+    check(before != after and numbers == [0, 0], f'mounts {numbers}')
+    w.ok('header', 'restore', '--passfile', p, b, v, stdin=None)
+    check(content(w, v, p, 'file') == b'one' * 1000, 'other content')
+
+
+@case
 def erase_destroys_both_headers(w):
     v, p = w.vault(), passfile(w)
     fill(w, v, p, 'file', b'x' * 10000)

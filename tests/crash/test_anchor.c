@@ -717,6 +717,33 @@ START_TEST(times_of_use)
 }
 END_TEST
 
+// The anchor is of the header that says so, and under its epoch, as soon as a rotation has begun.
+START_TEST(rotation_begins)
+{
+	struct vault_rotation what = {.level = VAULT_ROTATION_CONTENTS, .number = FS_ROOT};
+	struct anchor_state s;
+	uint8_t *root_key;
+
+	session("a", 1);
+	ck_ok(unlock());
+	what.incarnation = vault->h->root_incarnation;
+	ck_ok(vault_root_key(vault, &pass, &root_key));
+	ck_ok(vault_rotation_begin(vault, root_key, &what));
+	const uint64_t counter = vault->h->write_counter;
+	anchor_get(anchor, &s);
+	ck_assert_int_eq(s.trouble, 0);
+	secret_free(root_key);
+	vault_close(vault);
+	detach();
+	ck_ok(unlock());
+	anchor_get(anchor, &s);
+	ck_assert_int_eq(s.verdict, ANCHOR_SAME);
+	ck_assert_uint_eq(s.known.write_counter, counter);
+	vault_close(vault);
+	detach();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("anchor");
@@ -747,6 +774,7 @@ int main(void)
 	tcase_add_test(tc, changed_passphrase_here_and_elsewhere);
 	tcase_add_test(tc, passwd_of_an_older_vault);
 	tcase_add_test(tc, times_of_use);
+	tcase_add_test(tc, rotation_begins);
 	tcase_set_timeout(tc, 120);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);

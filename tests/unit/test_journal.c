@@ -491,9 +491,10 @@ START_TEST(test_rekey)
 
 		hostenv_poke(JOURNAL_NAME, zeros, sizeof(zeros), torn * BLOCK);
 		j = open_journal(SMALL);
-		ck_assert_uint_eq(journal_superblock(j)->s, 1);
-		ck_assert_uint_eq(journal_superblock(j)->k, 6);
-		ck_assert_uint_eq(journal_superblock(j)->tail, sb.tail);
+		// Nothing that was logged opens any more, so nothing promises it.
+		ck_assert_uint_eq(journal_superblock(j)->mount, 0);
+		ck_assert_uint_eq(journal_superblock(j)->s, 0);
+		ck_assert_uint_eq(journal_superblock(j)->k, 0);
 		ck_assert_uint_gt(journal_superblock(j)->counter, sb.counter);
 		journal_close(j);
 		hostenv_poke(JOURNAL_NAME, file, SMALL, 0);
