@@ -60,15 +60,14 @@ static int fail(struct worker *w, enum channel_stage stage, int code)
 }
 
 // The folder of the vault's anchor, made while it can be. Its absence is told of later.
-static void find_state_dir(struct worker *w, const uint8_t *vault_id)
+static void find_state_dir(struct worker *w, const uint8_t *vault_id, char path[static PATH_MAX])
 {
-	int err = w->no_anchor ? WERR_NOTFOUND
-			       : statedir_vault_path(vault_id, w->state_dir, sizeof(w->state_dir));
+	int err = w->no_anchor ? WERR_NOTFOUND : statedir_vault_path(vault_id, path, PATH_MAX);
 
 	if (!err && !w->opts.readonly)
 		err = statedir_make(vault_id);
 	if (err)
-		w->state_dir[0] = 0;
+		path[0] = 0;
 }
 
 // How many failures its owner allows. The broker counts them.
@@ -92,7 +91,8 @@ static int look_at_vault(struct worker *w, struct host **ret)
 		return err;
 	err = vault_read_sealed(host, &sealed);
 	if (!err) {
-		find_state_dir(w, sealed.vault_id);
+		for (unsigned i = 0; i < 2; i++)
+			find_state_dir(w, sealed.ids[i], w->state_dirs[i]);
 		tell_wipe(w, &sealed);
 		vault_sealed_clear(&sealed);
 	}
@@ -126,6 +126,22 @@ static void explain(struct worker *w)
 		worker_say(w, CHANNEL_WARN, 0, 0, line);
 }
 
+// A header file that was not believed is written anew, so this is the only trace of it.
+static void tell_foreign(struct worker *w)
+{
+	const char *name = vault_foreign_copy(w->vault);
+	char line[256];
+
+	if (!name)
+		return;
+	snprintf(line, sizeof(line),
+		 "%s has the id of another vault: it was changed or put there by somebody; the "
+		 "other header file is authentic and is used",
+		 name);
+	worker_say(w, CHANNEL_WARN, 0, 0, line);
+	worker_say(w, CHANNEL_LOG, 0, 4, line);
+}
+
 // What this machine knows of the vault that is now open.
 static void tell_anchor(struct worker *w)
 {
@@ -136,8 +152,9 @@ static void tell_anchor(struct worker *w)
 		return;
 	anchor_get(w->anchor, &s);
 	const int records = !w->opts.readonly;
-	// A locked vault was not closed, and nobody else could have used it.
-	const int news = w->mode != WORKER_UNLOCK;
+	// A locked vault was not closed, and nobody else could have used it: only what does not
+	// fit to that is news then.
+	const int news = w->mode != WORKER_UNLOCK || s.verdict != ANCHOR_SAME;
 	if (news && (records || s.verdict != ANCHOR_NEW) && anchor_news(&s, line, sizeof(line)) > 0)
 		worker_say(w, s.verdict == ANCHOR_NOPLACE ? CHANNEL_WARN : CHANNEL_TELL, 0, 0,
 			   line);
@@ -343,6 +360,7 @@ static int mount_and_serve(struct worker *w, int *ret_gone)
 			explain(w);
 		return fail(w, STAGE_ENGINE, err);
 	}
+	tell_foreign(w);
 	tell_anchor(w);
 	worker_stage(w, STAGE_MOUNT);
 	err = open_channel(w);

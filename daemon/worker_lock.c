@@ -35,7 +35,8 @@ int worker_confine(struct worker *w)
 {
 	const int keyless = w->mode == WORKER_KEYLESS;
 	const struct sandbox_params params = {
-		.dirs = {keyless ? NULL : w->dir, w->state_dir[0] ? w->state_dir : NULL},
+		.dirs = {keyless ? NULL : w->dir, w->state_dirs[0][0] ? w->state_dirs[0] : NULL,
+			 w->state_dirs[1][0] ? w->state_dirs[1] : NULL},
 		.readonly = w->opts.readonly,
 		.refused = on_refused,
 		.arg = w,

@@ -41,9 +41,11 @@ struct worker {
 	int log_names; // name files in the log
 	int no_anchor; // do not ask whether this machine has seen a newer state
 
-	unsigned memory_mib;      // the engine's
-	struct anchor *anchor;    // NULL: not asked for
-	char state_dir[PATH_MAX]; // the anchor's folder; empty: none
+	unsigned memory_mib;   // the engine's
+	struct anchor *anchor; // NULL: not asked for
+	// The anchor's folder, by either header file's vault id: nobody vouches for those before a
+	// secret does. Empty: none.
+	char state_dirs[2][PATH_MAX];
 	struct vault *vault;
 	struct fs *fs;
 	struct fuse_server *server;

@@ -242,18 +242,47 @@ static void fill_found(struct anchor *a, const struct vault_header *h)
 	a->found.write_counter = h->write_counter;
 }
 
+// Where the directory cannot be opened. Only a missing one is sure to hold no anchor: whoever can
+// keep this process away from it must not be able to switch the comparison off.
+static enum anchor_verdict without_dir(const struct anchor *a, int err)
+{
+	switch (err) {
+	case WERR_BUSY:
+		return ANCHOR_UNCHECKED;
+	case WERR_NOTFOUND:
+		return a->params.readonly ? ANCHOR_NEW : ANCHOR_NOPLACE;
+	case WERR_NOTDIR:
+	case WERR_NAMETOOLONG:
+		return ANCHOR_NOPLACE;
+	default:
+		return ANCHOR_UNREACHABLE;
+	}
+}
+
+// *ret_err: 0 when it is open.
+static enum anchor_verdict find_dir(struct anchor *a, const uint8_t *vault_id, int *ret_err)
+{
+	int err = open_dir(a, vault_id, 0);
+
+	*ret_err = err;
+	if (err == WERR_NOTFOUND && !a->params.readonly) {
+		*ret_err = open_dir(a, vault_id, 1);
+		if (*ret_err && *ret_err != WERR_BUSY)
+			return ANCHOR_NOPLACE;
+	}
+	return *ret_err ? without_dir(a, *ret_err) : ANCHOR_UNCHECKED;
+}
+
 static void compare(struct anchor *a, const struct vault_header *h, const struct keyring *ring,
 		    const uint8_t *mac)
 {
 	struct anchor_state *f = &a->found;
-	int err = open_dir(a, h->vault_id, !a->params.readonly);
+	int err;
 
 	fill_found(a, h);
-	if (err == WERR_NOTFOUND && a->params.readonly) {
-		f->verdict = ANCHOR_NEW;
-	} else if (err) {
-		f->verdict = err == WERR_BUSY ? ANCHOR_UNCHECKED : ANCHOR_NOPLACE;
-		f->trouble = err;
+	f->verdict = find_dir(a, h->vault_id, &err);
+	if (err) {
+		f->trouble = f->verdict == ANCHOR_NEW ? 0 : err;
 	} else {
 		f->verdict = read_anchor(a, h, ring);
 		if (f->verdict == ANCHOR_UNCHECKED)
@@ -285,6 +314,7 @@ int anchor_check(struct anchor *a, const struct vault_header *h, const struct ke
 		err = WERR_ROLLBACK;
 		break;
 	case ANCHOR_UNUSABLE:
+	case ANCHOR_UNREACHABLE:
 		err = a->found.trouble == WERR_NOMEM ? WERR_NOMEM : WERR_ANCHOR;
 		break;
 	default:

@@ -22,7 +22,8 @@ struct journal_claim; // fusefs/journal.h
 
 struct anchor_params {
 	// Opens the directory that is this vault's own in the state directory (made when `create`
-	// is set). WERR_NOTFOUND: it is not there.
+	// is set). WERR_NOTFOUND, WERR_NOTDIR: it is not there, and nothing in it either. What
+	// fails otherwise without `create` may hide an anchor.
 	int (*open)(void *arg, const uint8_t vault_id[static VAULT_ID_BYTES], int create,
 		    struct host **ret);
 	void *open_arg;
@@ -37,15 +38,16 @@ void anchor_free(
 // What a comparison found.
 enum anchor_verdict {
 	ANCHOR_UNCHECKED,
-	ANCHOR_NEW,       // none was there
-	ANCHOR_SAME,      // the vault is as this machine left it
-	ANCHOR_AHEAD,     // it was used elsewhere since, or the last anchor could not be written
-	ANCHOR_NOPLACE,   // there is no state directory
-	ANCHOR_OLDER,     // the vault is an earlier state
-	ANCHOR_FORKED,    // another state of the same age
-	ANCHOR_CUT,       // its journal ends too early, or is an older one
-	ANCHOR_UNUSABLE,  // the anchor cannot be read: damaged, foreign
-	ANCHOR_OLDER_KEYS // nor can this one, since the vault lacks its keys: they are later ones
+	ANCHOR_NEW,        // none was there
+	ANCHOR_SAME,       // the vault is as this machine left it
+	ANCHOR_AHEAD,      // it was used elsewhere since, or the last anchor could not be written
+	ANCHOR_NOPLACE,    // there is no state directory
+	ANCHOR_OLDER,      // the vault is an earlier state
+	ANCHOR_FORKED,     // another state of the same age
+	ANCHOR_CUT,        // its journal ends too early, or is an older one
+	ANCHOR_UNUSABLE,   // the anchor cannot be read: damaged, foreign
+	ANCHOR_OLDER_KEYS, // nor can this one, since the vault lacks its keys: they are later ones
+	ANCHOR_UNREACHABLE // there may be one, but its directory cannot be opened
 };
 
 // A keyslot that differs from the last unlock on this machine.
@@ -53,8 +55,9 @@ enum anchor_slot_change { ANCHOR_SLOT_ADDED, ANCHOR_SLOT_REMOVED, ANCHOR_SLOT_CH
 
 struct anchor_state {
 	enum anchor_verdict verdict;
-	int trouble; // NOPLACE, UNUSABLE, and when the last write failed: the code; else 0
-	struct anchor_claims known; // as it was found (NEW, NOPLACE, UNUSABLE, OLDER_KEYS: zeros)
+	int trouble; // NOPLACE, UNUSABLE, UNREACHABLE, and when the last write failed: the code;
+		     // else 0
+	struct anchor_claims known; // as it was found (where none was read: zeros)
 	uint32_t known_epoch;       // OLDER_KEYS: of the anchor
 	// The vault that was compared.
 	uint32_t mount, state, epoch;
@@ -83,7 +86,8 @@ int anchor_change_line(const struct anchor_state *s, unsigned n, char *buf, size
 
 // At an unlock with slot `slot`; mac: the end of the encoded header that was read. Takes the lock
 // of the anchor's directory (WERR_BUSY: another copy of the vault is in use here). WERR_ROLLBACK:
-// older or forked. WERR_ANCHOR: unusable. No place for an anchor, and a missing one, are no errors.
+// older or forked. WERR_ANCHOR: unusable, or out of reach. No place for an anchor, and a missing
+// one, are no errors.
 int anchor_check(struct anchor *a, const struct vault_header *h, const struct keyring *ring,
 		 const uint8_t mac[static ANCHOR_MAC_BYTES], unsigned slot) WARN_UNUSED;
 // At a replay: the journal as it stands, and the root's generation that it gives. WERR_ROLLBACK.

@@ -75,6 +75,11 @@ int anchor_refusal(const struct anchor_state *s, char *buf, size_t cap)
 				"%u instead of %u; a secret was changed or removed in between, and "
 				"opens this one again",
 				s->epoch, s->known_epoch);
+	case ANCHOR_UNREACHABLE:
+		return snprintf(buf, cap,
+				"this machine's record of it (the anchor) is out of reach (%s), so "
+				"an older state of it would not be noticed",
+				werr_text(s->trouble));
 	default:
 		if (cap)
 			buf[0] = 0;

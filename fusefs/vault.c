@@ -73,6 +73,8 @@ int vault_read_sealed(struct host *host, struct vault_sealed *ret)
 			vault_sealed_clear(&found);
 			return errs[i];
 		}
+		if (errs[i] == 0)
+			memcpy(found.ids[i], vault_id, sizeof vault_id);
 		if (errs[i] == 0 && (i == 0 || !found.buf[0])) {
 			memcpy(found.vault_id, vault_id, sizeof vault_id);
 			memcpy(found.infos, infos, sizeof infos);
@@ -81,6 +83,10 @@ int vault_read_sealed(struct host *host, struct vault_sealed *ret)
 	if (!found.buf[0] && !found.buf[1]) {
 		int err = errs[0] == WERR_NOTFOUND ? errs[1] : errs[0];
 		return err == WERR_NOTFOUND ? WERR_NOTVAULT : err;
+	}
+	for (int i = 0; i < COPIES; i++) {
+		if (!found.buf[i])
+			memcpy(found.ids[i], found.vault_id, VAULT_ID_BYTES);
 	}
 	*ret = found;
 	return 0;
@@ -197,13 +203,18 @@ static int open_copy(const uint8_t *buf, const struct secret *passphrase, struct
 	return err ? err : vault_header_decode(buf, VAULT_HEADER_BYTES, o->root_key, o->h);
 }
 
-// Of two authentic copies the one written later; never a foreign vault's in the place of ours.
+// Two vaults that one secret opens: nobody can tell which of them was meant.
+static int are_of_two_vaults(const struct vault_opened o[static COPIES])
+{
+	return !o[0].err && !o[1].err &&
+	       memcmp(o[0].h->vault_id, o[1].h->vault_id, VAULT_ID_BYTES) != 0;
+}
+
+// Of two authentic copies the one written later.
 static int choose(const struct vault_opened o[static COPIES])
 {
 	if (o[0].err || o[1].err)
 		return o[0].err ? 1 : 0;
-	if (memcmp(o[0].h->vault_id, o[1].h->vault_id, VAULT_ID_BYTES) != 0)
-		return 0;
 	return o[1].h->write_counter > o[0].h->write_counter ? 1 : 0;
 }
 
@@ -228,8 +239,11 @@ static int unlock(const struct vault_sealed *s, const struct secret *passphrase,
 			o[i].err = open_copy(s->buf[i], passphrase, cache, &o[i]);
 	}
 	const int chosen = choose(o);
-	if (o[chosen].err) {
+	const int is_mixed = are_of_two_vaults(o);
+	if (o[chosen].err || is_mixed) {
 		int err = o[0].err == WERR_NOTFOUND ? o[1].err : graver(o[0].err, o[1].err);
+		if (is_mixed)
+			err = WERR_AUTH;
 		vault_opened_clear(&o[0]);
 		vault_opened_clear(&o[1]);
 		return err;
@@ -237,7 +251,25 @@ static int unlock(const struct vault_sealed *s, const struct secret *passphrase,
 	*ret = o[chosen];
 	vault_opened_clear(&o[1 - chosen]);
 	*ret_intact = same ? 3u : 1u << chosen;
+	for (int i = 0; i < COPIES; i++) {
+		if (s->buf[i] && memcmp(s->ids[i], ret->h->vault_id, VAULT_ID_BYTES) != 0)
+			ret->foreign |= 1u << i;
+	}
 	return 0;
+}
+
+const char *vault_foreign_name(unsigned foreign)
+{
+	for (int i = 0; i < COPIES; i++) {
+		if (foreign & 1u << i)
+			return copy_names[i];
+	}
+	return NULL;
+}
+
+const char *vault_foreign_copy(const struct vault *v)
+{
+	return vault_foreign_name(v->foreign);
 }
 
 int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
@@ -445,6 +477,7 @@ int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 	v->host = host;
 	v->h = o.h;
 	v->slot = o.slot;
+	v->foreign = o.foreign;
 	v->readonly = readonly;
 	pthread_mutex_init(&v->slots_lock, NULL);
 	err = note_slots(v);

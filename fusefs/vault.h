@@ -25,7 +25,8 @@ struct vault {
 	// The header files known to hold what was last read or written: bit 0 wardfs.vault, bit 1
 	// its copy.
 	unsigned intact;
-	unsigned slot; // that was opened
+	unsigned foreign; // likewise: those that were found with the id of another vault
+	unsigned slot;    // that was opened
 	pthread_mutex_t slots_lock;
 	uint8_t slots_digest[SLOTS_DIGEST_BYTES]; // of h as it was last read or written; guarded by
 						  // slots_lock
@@ -63,6 +64,8 @@ struct vault_sealed {
 	uint8_t *buf[2];                  // wardfs.vault, wardfs.vault.2: NULL where unusable; both
 					  // VAULT_HEADER_BYTES
 	uint8_t vault_id[VAULT_ID_BYTES]; // of the first usable one
+	// Of each; where a copy is unusable the other's. Nobody vouches for any of it.
+	uint8_t ids[2][VAULT_ID_BYTES];
 	struct keyslot_info infos[KEYSLOT_MAX]; // likewise
 };
 int vault_read_sealed(struct host *host, struct vault_sealed *ret) WARN_UNUSED;
@@ -71,11 +74,11 @@ void vault_sealed_clear(struct vault_sealed *s);
 // Tries the offer (crypto/offer.h: a plain passphrase is one) on every used slot of both copies
 // that it has the factors for (Argon2id once per slot; again only where the copies differ in a
 // slot's clear part) and authenticates what it opens. Of two authentic copies the higher write
-// counter wins, wardfs.vault in a tie and always over a copy of another vault id. root_key: secret
-// memory, freed by the caller with secret_free. ret_slot may be NULL. WERR_SECRET when nothing
-// opens; WERR_AUTH when the passphrase fits a slot and slot or header were changed; WERR_KDFMEM
-// when a slot could not be tried on this machine; WERR_NOMEM. Outputs untouched on failure. A
-// damaged or older copy is written again at the next vault_write.
+// counter wins, wardfs.vault in a tie; those of two vaults are refused (WERR_AUTH). root_key:
+// secret memory, freed by the caller with secret_free. ret_slot may be NULL. WERR_SECRET when
+// nothing opens; WERR_AUTH when the passphrase fits a slot and slot or header were changed;
+// WERR_KDFMEM when a slot could not be tried on this machine; WERR_NOMEM. Outputs untouched on
+// failure. A damaged or older copy is written again at the next vault_write.
 int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
 		 uint8_t **ret_root_key, unsigned *ret_slot, struct vault_header *ret) WARN_UNUSED;
 
@@ -84,6 +87,9 @@ int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
 // too).
 int vault_open(struct host *host, const struct secret *passphrase, int readonly,
 	       struct vault **ret) WARN_UNUSED;
+// The header file that was found with another vault's id (changed, or put there), and was not
+// believed; NULL: none. For people to be told.
+const char *vault_foreign_copy(const struct vault *v);
 // Of a vault that was opened writable: nothing is written as long as it is read-only.
 void vault_set_readonly(struct vault *v, int readonly);
 void vault_close(struct vault *v); // wipes keys, releases the lock

@@ -60,6 +60,11 @@ unsigned vault_edit_slot(const struct vault_edit *e)
 	return e->o.slot;
 }
 
+const char *vault_edit_foreign(const struct vault_edit *e)
+{
+	return vault_foreign_name(e->o.foreign);
+}
+
 int vault_edit_is_clean(const struct vault_edit *e)
 {
 	return e->o.h->state == VAULT_CLEAN;

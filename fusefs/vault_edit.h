@@ -21,6 +21,8 @@ unsigned vault_edit_slot(const struct vault_edit *e); // the slot that the offer
 // Whether the vault was unmounted cleanly. Only then can it be changed: its journal can be read
 // under the root key of that time only.
 int vault_edit_is_clean(const struct vault_edit *e) WARN_UNUSED;
+// vault_foreign_copy.
+const char *vault_edit_foreign(const struct vault_edit *e);
 
 // slots_apply on what is to be written. WERR_BUSY: not clean.
 int vault_edit_apply(struct vault_edit *e, const struct slot_change *change,

@@ -16,8 +16,12 @@ struct vault_opened {
 	uint8_t *root_key; // secret memory
 	struct vault_header *h;
 	uint8_t mac[ANCHOR_MAC_BYTES]; // the last bytes of the header as it was read
+	unsigned foreign;              // bit n: the nth file claims to be of another vault
 };
 void vault_opened_clear(struct vault_opened *o);
+
+// The file's name for such bits; NULL: none.
+const char *vault_foreign_name(unsigned foreign);
 
 // Reads both copies, opens what the offer opens, and keeps the one that counts. *ret_intact: bit 0
 // wardfs.vault, bit 1 its copy, where they hold it. The caller has the lock.

@@ -28,7 +28,10 @@ static int open_vault(struct edit *e, const struct secrets_source *source)
 	struct progress *p = progress_start("Deriving the key");
 	err = vault_edit_open(e->host, &e->offer, &e->vault);
 	progress_stop(p);
-	return err ? refusal_report(err, e->dir, e->anchor) : 0;
+	if (err)
+		return refusal_report(err, e->dir, e->anchor);
+	refusal_warn_foreign(e->dir, vault_edit_foreign(e->vault));
+	return 0;
 }
 
 static int report_unclean(const char *dir)

@@ -13,6 +13,15 @@ int refusal_report_text(int code, const char *dir, const char *reason)
 			   reason);
 }
 
+void refusal_warn_foreign(const char *dir, const char *name)
+{
+	if (name)
+		report_warn(dir,
+			    "%s has the id of another vault: it was changed or put there by "
+			    "somebody; the other header file is authentic and is used",
+			    name);
+}
+
 int refusal_report(int code, const char *dir, struct anchor *a)
 {
 	struct anchor_state s;

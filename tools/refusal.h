@@ -11,5 +11,7 @@
 int refusal_report(int code, const char *dir, struct anchor *a);
 // The same for a reason that a worker sent.
 int refusal_report_text(int code, const char *dir, const char *reason);
+// Warns of the header file that has another vault's id (vault_foreign_copy); NULL is fine.
+void refusal_warn_foreign(const char *dir, const char *name);
 
 #endif

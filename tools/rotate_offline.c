@@ -188,6 +188,7 @@ int rotate_offline(struct rotate_request *r)
 	if (err) {
 		err = refusal_report(err, r->target, anchor);
 	} else {
+		refusal_warn_foreign(r->target, vault_foreign_copy(v));
 		err = rotate_vault(v, r, &offer);
 		vault_close(v);
 	}

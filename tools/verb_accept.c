@@ -112,7 +112,7 @@ static int take(struct vault *v, const struct request *r)
 	if (err == WERR_NOMEM || err == WERR_IO)
 		return report_vault(err, r->dir);
 	anchor_get(v->host->anchor, &s);
-	if (s.verdict == ANCHOR_NOPLACE)
+	if (s.verdict == ANCHOR_NOPLACE || s.verdict == ANCHOR_UNREACHABLE)
 		return report_fail(s.trouble, r->dir,
 				   "this machine cannot keep a record of vaults: %s",
 				   werr_text(s.trouble));
@@ -162,6 +162,7 @@ static int open_and_take(const struct request *r, struct host *host, struct anch
 	progress_stop(p);
 	if (err)
 		return refusal_report(err, r->dir, anchor);
+	refusal_warn_foreign(r->dir, vault_foreign_copy(v));
 	err = take(v, r);
 	vault_close(v);
 	return err;

@@ -160,6 +160,7 @@ static int open_vault(struct request *r, struct vault **ret)
 	if (err) {
 		return refusal_report(err, r->dir, r->anchor);
 	}
+	refusal_warn_foreign(r->dir, vault_foreign_copy(*ret));
 	vault_set_readonly(*ret, 1);
 	return 0;
 }

@@ -33,9 +33,9 @@ static int open_state(void *arg, const uint8_t *vault_id, int create, struct hos
 {
 	(void)arg;
 	(void)vault_id;
-	(void)create;
+	// 1: the folder cannot be made; 2: it may be there, but is closed.
 	if (no_place)
-		return WERR_PERM;
+		return create || no_place == 2 ? WERR_PERM : WERR_NOTFOUND;
 	*ret = simhost_open(state);
 	return 0;
 }
@@ -328,6 +328,18 @@ START_TEST(no_place_is_no_error)
 	make("a");
 	anchor_get(anchor, &s);
 	ck_assert_int_eq(s.trouble, WERR_PERM);
+	finish(1);
+}
+END_TEST
+
+START_TEST(closed_place_is_refused)
+{
+	no_place = 2;
+	refused(WERR_ANCHOR, ANCHOR_UNREACHABLE, "out of reach");
+	readonly = 1;
+	refused(WERR_ANCHOR, ANCHOR_UNREACHABLE, "out of reach");
+	no_place = readonly = 0;
+	ck_ok(mount());
 	finish(1);
 }
 END_TEST
@@ -757,6 +769,7 @@ int main(void)
 	tcase_add_test(tc, used_elsewhere);
 	tcase_add_test(tc, anchor_lags_behind_at_any_point);
 	tcase_add_test(tc, no_place_is_no_error);
+	tcase_add_test(tc, closed_place_is_refused);
 	tcase_add_test(tc, full_state_disk_is_no_error);
 	tcase_add_test(tc, readonly_writes_nothing);
 	tcase_add_test(tc, follows_fsync_within_seconds);

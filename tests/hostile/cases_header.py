@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 from base import PAGE, Vault, flip, get, hostile, make_socket, put
-from harness import CHEAP, VAULT_FILES, case, check
+from harness import CHEAP, PASSPHRASE, VAULT_FILES, case, check
 
 HEADER = 106496
 SLOT = 1024
@@ -285,6 +285,84 @@ def whole_vault_rolled_back(v):
     v.umount()
     v.restore(new)
     v.refused(4, 'older state')
+
+
+@hostile
+def rolled_back_with_another_vault_id_in_one_copy(v):
+    """The id that nobody vouches for does not decide where the anchor is looked for."""
+    old = v.clone()
+    v.mount()
+    v.write('small', b'newer')
+    v.umount()
+    new = v.clone('new')
+    for name in VAULT_FILES:
+        v.restore(old)
+        put(v.top(name), 40, b'\xaa\xbb')
+        v.refused(4, 'an older state than this machine has seen')
+        v.refused(4, 'an older state than this machine has seen', '--ro')
+        v.restore(new)
+        put(v.top(name), 40, b'\xaa\xbb')
+        v.mount()
+        check(f'{name} has the id of another vault' in v.lines(), v.lines())
+        v.umount()
+        check(len({get(v.top(n), 0, HEADER) for n in VAULT_FILES}) == 1, 'not mended')
+        shutil.rmtree(v.w.path('new'))
+        new = v.clone('new')
+
+
+@hostile
+def rolled_back_under_a_locked_mount(v):
+    old = v.clone()
+    v.w.ok('mount', v.dir, v.mnt)
+    v.write('small', b'newer')
+    v.w.ok('lock', v.mnt)
+    locked = {name: get(v.top(name), 0, HEADER) for name in VAULT_FILES}
+    for name in VAULT_FILES:
+        shutil.copyfile(os.path.join(old, name), v.top(name))
+    put(v.top(VAULT_FILES[0]), 40, b'\xaa\xbb')
+    v.w.refused(4, 'an older state than this machine has seen', 'unlock', v.mnt)
+    for name in VAULT_FILES:
+        put(v.top(name), 0, locked[name])
+    put(v.top(VAULT_FILES[0]), 40, b'\xaa\xbb')
+    done = v.w.run('unlock', v.mnt)
+    check(done.returncode == 0 and b'wardfs.vault has the id of another vault' in done.stderr, f'{done}')
+    check(v.read('small') == b'newer', 'the file')
+    v.w.ok('umount', v.mnt)
+
+
+@hostile
+def header_files_of_two_vaults(v):
+    """With one passphrase both would open."""
+    v.w.ok('init', *CHEAP, v.w.path('second'))
+    whole = v.clone()
+    for name in VAULT_FILES:
+        shutil.copyfile(v.w.path('second', name), v.top(name))
+        v.refused(4, 'changed outside wardfs')
+        check(v.w.run('key', 'list', v.dir).returncode in (0, 4), 'the list')
+        done = v.w.run('passwd', v.dir, stdin=PASSPHRASE + b'\nnew words here\nnew words here\n')
+        check(done.returncode == 4, f'{done}')
+        v.restore(whole)
+    v.mount()
+    v.same()
+
+
+@hostile
+def anchor_out_of_reach(v):
+    """Not with DAC rights, which root passes over: it is no folder of this user's."""
+    anchors = v.w.env()['XDG_STATE_HOME'] + '/wardfs'
+    folder = os.path.join(anchors, os.listdir(anchors)[0])
+    os.chmod(folder, 0o777)
+    v.refused(20, 'out of reach')
+    v.refused(20, 'out of reach', '--ro')
+    check(v.w.run('accept', '--yes', v.dir).returncode == 8, 'accepted')
+    os.chmod(folder, 0o700)
+    os.rename(folder, folder + '.away')
+    os.symlink(folder + '.away', folder)
+    v.refused(20, 'out of reach')
+    os.unlink(folder)
+    os.rename(folder + '.away', folder)
+    v.mount()
+    v.same()
 
 
 @hostile

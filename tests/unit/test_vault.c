@@ -373,7 +373,7 @@ END_TEST
 
 // Another vault with the same passphrase and a higher counter, its header put in the place of a
 // copy.
-START_TEST(foreign_copy_never_wins)
+START_TEST(foreign_copy_is_refused)
 {
 	uint8_t *header = hostenv_slurp(VAULT_FILE, VAULT_HEADER_BYTES);
 	struct vault *v = NULL;
@@ -396,9 +396,21 @@ START_TEST(foreign_copy_never_wins)
 	memcpy(env.dir, home, sizeof home);
 	ck_assert_uint_gt(le64_get(foreign + 72), le64_get(header + 72));
 	spill(VAULT_FILE_COPY, foreign, VAULT_HEADER_BYTES);
+	ck_assert_int_eq(try_open("first", 0, &v), WERR_AUTH);
+	spill(VAULT_FILE_COPY, header, VAULT_HEADER_BYTES);
+	spill(VAULT_FILE, foreign, VAULT_HEADER_BYTES);
+	ck_assert_int_eq(try_open("first", 0, &v), WERR_AUTH);
+	// Where only one of them opens it counts, and the other is not passed over in silence.
+	foreign[VAULT_HEADER_BYTES - 1] ^= 1;
+	spill(VAULT_FILE, foreign, VAULT_HEADER_BYTES);
 	ck_ok(try_open("first", 0, &v));
 	ck_assert(memcmp(v->h->vault_id, id, sizeof id) == 0);
-	ck_assert_uint_eq(v->intact, 1);
+	ck_assert_uint_eq(v->intact, 2);
+	ck_assert_str_eq(vault_foreign_copy(v), VAULT_FILE);
+	vault_close(v);
+	spill(VAULT_FILE, header, VAULT_HEADER_BYTES);
+	ck_ok(try_open("first", 0, &v));
+	ck_assert_ptr_null(vault_foreign_copy(v));
 	vault_close(v);
 	free(header);
 	free(foreign);
@@ -654,7 +666,7 @@ int main(void)
 	tcase_add_loop_test(use, header_does_without_its_copy, 0, STAND_INS);
 	tcase_add_test(use, one_flipped_byte_is_repaired);
 	tcase_add_test(use, both_flipped_is_tampering);
-	tcase_add_test(use, foreign_copy_never_wins);
+	tcase_add_test(use, foreign_copy_is_refused);
 	tcase_add_test(use, higher_counter_wins);
 	tcase_add_test(use, unreadable_is_not_absent);
 	tcase_add_test(use, unlock_tells_the_slot);
