@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Failed attempts at a vault: the wait before the next one, and what its owner wants after too
 // many.
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/timerfd.h>
 #include <syslog.h>
@@ -9,24 +10,44 @@
 #include "daemon/broker_private.h"
 #include "fusefs/header_backup.h"
 
-int broker_wait_for_turn(const char *dir, struct control_call *c)
-{
-	int64_t left_ms = attempts_left_ms(dir);
+// More would keep others from the broker: each has a connection.
+#define WAITING_MAX 16
 
-	if (left_ms <= 0)
-		return 0;
+static atomic_uint waiting;
+
+static int wait_ms(struct control_call *c, int64_t ms)
+{
 	struct itimerspec when = {
-		.it_value = {.tv_sec = left_ms / 1000, .tv_nsec = left_ms % 1000 * 1000000}};
+		.it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}};
 	int timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC);
+
 	if (timer < 0 || timerfd_settime(timer, 0, &when, NULL)) {
 		if (timer >= 0)
 			close(timer);
 		return WERR_MFILE;
 	}
-	int err = control_progress(c, json_pack("{sI}", "delay_ms", (json_int_t)left_ms));
+	int err = control_progress(c, json_pack("{sI}", "delay_ms", (json_int_t)ms));
 	if (!err)
 		err = control_wait(c, timer);
 	close(timer);
+	return err;
+}
+
+int broker_wait_for_turn(const char *dir, struct control_call *c)
+{
+	int64_t left_ms = attempts_left_ms(dir);
+	int err = 0;
+
+	if (left_ms <= 0)
+		return 0;
+	if (atomic_fetch_add(&waiting, 1) >= WAITING_MAX) {
+		control_detail(c, "too many attempts wait already; end them, or try again later");
+		err = WERR_LIMIT;
+	}
+	// Of several that wait for the same vault each failure is one more for the others.
+	for (; !err && left_ms > 0; left_ms = attempts_left_ms(dir))
+		err = wait_ms(c, left_ms);
+	atomic_fetch_sub(&waiting, 1);
 	return err;
 }
 

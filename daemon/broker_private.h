@@ -191,6 +191,7 @@ json_t *bvault_without_effect(const struct bvault *v);
 // ---- broker_attempts.c; lock not held ----
 // Until an attempt at the vault is allowed again, telling the client. WERR_INTERRUPTED: it has
 // gone.
+// WERR_LIMIT: too many wait.
 int broker_wait_for_turn(const char *dir, struct control_call *c) WARN_UNUSED;
 // An attempt has ended with err: counts failures (a success forgets them), and destroys the
 // keyslots when the vault's policy says so.

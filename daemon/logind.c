@@ -73,8 +73,11 @@ static void enter(struct logind *l, enum logind_state state, const char *why)
 
 static void forget_sessions(struct logind *l)
 {
-	while (l->sessions_len)
-		free(l->sessions[--l->sessions_len]);
+	for (size_t i = 0; i < l->sessions_len; i++) {
+		free(l->sessions[i]);
+		l->sessions[i] = NULL;
+	}
+	l->sessions_len = 0;
 }
 
 static size_t find_session(const struct logind *l, const char *path)

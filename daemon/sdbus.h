@@ -26,6 +26,7 @@
 	X(sd_bus_message_unref)           \
 	X(sd_bus_error_free)
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): the name of a member
 #define SDBUS_MEMBER(name) __typeof__(name) *name;
 struct sdbus {
 	SDBUS_FUNCTIONS(SDBUS_MEMBER)

@@ -2,9 +2,10 @@
 """wardfs policy: what the vault's header says about locking, and the destruction after too many failed attempts."""
 import json
 import os
+import subprocess
 import time
 
-from cases_lock import is_in, state_of
+from cases_lock import Daemon, is_in, state_of
 from cases_mount import both, get, put
 from cases_terminal import Terminal
 from harness import PASSPHRASE, VAULT_FILES, case, check, mounted, wait_until, workers_in
@@ -145,3 +146,34 @@ def destruction_is_confirmed_in_words(w):
             os.write(t.master, PASSPHRASE + b'\n')
         check(t.end() == (0 if wipe_after else 2), t.text)
         check(policy_of(w, v)['wipe_after'] == wipe_after, policy_of(w, v))
+
+
+@case
+def waiting_attempts_block_nobody(w):
+    """As many as may wait do, one more is refused, another vault is unlocked meanwhile, and who gives up makes room."""
+    daemon = Daemon(w, env=w.env())
+    mounts = []
+    for name in ('first', 'second'):
+        mounts.append(w.mountpoint('mnt-' + name))
+        w.ok('mount', w.vault(name), mounts[-1])
+        w.ok('lock', mounts[-1])
+    wrong(w, 'unlock', mounts[0])
+    records = [os.path.join(root, name) for root, _, names in os.walk(w.env()['XDG_STATE_HOME']) for name in names
+               if name.startswith('attempts-')]
+    check(len(records) == 1, records)
+    # Thirteen failures, just now: ten minutes.
+    put(records[0], f'13 {int(time.time() * 1000)}\n')
+    waiting = [w.start('unlock', mounts[0], stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(17)]
+    wait_until(lambda: [p for p in waiting if p.poll() is not None], 'one is refused')
+    refused = [p for p in waiting if p.poll() is not None]
+    check(len(refused) == 1 and b'too many' in refused[0].stderr.read(), refused)
+    w.ok('unlock', mounts[1])
+    check(is_in(w, mounts[1], 'open') and is_in(w, mounts[0], 'locked-with-mount'), 'states')
+    check(len([p for p in waiting if p.poll() is None]) == 16, 'the others wait')
+    for process in waiting:
+        process.kill()
+    os.unlink(records[0])
+    wait_until(lambda: w.run('unlock', mounts[0]).returncode == 0, 'there is room again')
+    for mnt in mounts:
+        w.ok('umount', mnt)
+    daemon.end()
