@@ -503,9 +503,9 @@ static int settle_bulk(struct fs *fs, struct node *n)
 	if (err == 0) {
 		pthread_rwlock_rdlock(&n->lock);
 		rec_attr(fs, &r, n);
-		pthread_rwlock_unlock(&n->lock);
 		record_settled(&r, &ref, 0, NO_PAGE);
 		err = rec_append(fs, &r, NULL);
+		pthread_rwlock_unlock(&n->lock);
 	}
 	if (err == 0) { // runs are logged under commit_lock only: none came since
 		pthread_rwlock_wrlock(&n->lock);

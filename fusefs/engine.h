@@ -327,6 +327,9 @@ void node_sweep(struct fs *fs);
 // --- object.c: loading and the host file ---
 // Loads the content (node->lock exclusive). Already loaded: 0.
 int object_load(struct fs *fs, struct node *n) WARN_UNUSED;
+// Whether this error of a load means damage, by accident or not; a host that could not read is
+// asked again the next time.
+bool object_is_damaged(int err);
 void object_free(struct fs *fs, struct object *o);
 // Brings the cache's byte count up to date (node->lock exclusive).
 void object_account(struct fs *fs, struct object *o);
@@ -530,8 +533,15 @@ int dir_linked(struct fs *fs, struct node *dir, table_place place, uint64_t numb
 void dir_changed(struct fs *fs, struct record *r, struct node *dir, int nlink_change);
 // The directory node of an inode number, referenced: WERR_STALE, WERR_NOTDIR.
 int dir_get(struct fs *fs, uint64_t ino, struct node **ret) WARN_UNUSED;
+// Locks one or two nodes (b may be NULL) exclusively for a change of their names, from before the
+// change until its record is appended: a commit in between would log a place that no record has
+// named yet. names_lock and the directories are held. `links`: the links directory, too; it fails
+// when that cannot be loaded.
+int nodes_lock(struct fs *fs, struct node *a, struct node *b, bool links);
+void nodes_unlock(struct fs *fs, struct node *a, struct node *b, bool links);
 // Takes one name off a node (names_lock; dir's slot is already empty): record, link count, orphan.
-int node_unname(struct fs *fs, struct record *r, struct node *n, bool link) WARN_UNUSED;
+// Under nodes_lock, `link` as there.
+void node_unname(struct fs *fs, struct record *r, struct node *n, bool link);
 void links_name(uint64_t number, char out[static 17]);
 
 // --- handover.c ---

@@ -127,54 +127,47 @@ int fs_known_names(struct fs *fs, uint64_t dir, void (*fn)(void *arg, const char
 
 // ---- leaving ----
 
-static int adopt_locked(struct fs *fs, struct record *r, struct node *n)
+// The links directory and n are locked.
+static int adopt_locked(struct fs *fs, struct node *n)
 {
+	RECORD_AUTO struct record r;
 	uint8_t bytes[ENTRY_BYTES_MAX];
 	char name[NAMELESS_BYTES + 1];
 	table_place place;
 	size_t len;
 
+	record_init(&r);
 	nameless_name(n->number, name);
-	pthread_rwlock_wrlock(&n->lock);
 	n->attr.nlink = 1; // an entry without a link is no entry
 	int err = rec_entry(n, (const uint8_t *)name, NAMELESS_BYTES, bytes, &len);
-	pthread_rwlock_unlock(&n->lock);
 	if (err == 0) {
-		err = node_lock_write(fs, fs->links);
+		err = dir_insert(fs->links, bytes, len, &place);
 	}
 	if (err) {
 		return err;
 	}
-	err = dir_insert(fs->links, bytes, len, &place);
-	if (err == 0) {
-		rec_slot(r, fs->links, place);
-		node_dirty(fs, fs->links, DIRTY_CONTENT);
-	}
-	node_unlock(fs->links);
-	if (err) {
-		return err;
-	}
+	rec_slot(&r, fs->links, place);
+	node_dirty(fs, fs->links, DIRTY_CONTENT);
 	if (atomic_exchange(&n->orphan, false)) {
 		atomic_fetch_sub(&fs->orphan_count, 1);
 	}
 	node_set_home(fs, n, fs->links, place);
 	node_dirty(fs, n, DIRTY_CONTENT | DIRTY_ATTR);
-	return 0;
+	return rec_append_names(fs, &r);
 }
 
 static int adopt(struct fs *fs, const struct list *orphans)
 {
-	RECORD_AUTO struct record r;
 	int err = 0;
 
-	record_init(&r);
 	pthread_rwlock_rdlock(&fs->cut);
 	pthread_mutex_lock(&fs->names_lock);
 	for (size_t i = 0; err == 0 && i < orphans->len; i++) {
-		err = adopt_locked(fs, &r, orphans->nodes[i]);
-	}
-	if (err == 0) {
-		err = rec_append_names(fs, &r);
+		err = nodes_lock(fs, orphans->nodes[i], NULL, true);
+		if (err == 0) {
+			err = adopt_locked(fs, orphans->nodes[i]);
+			nodes_unlock(fs, orphans->nodes[i], NULL, true);
+		}
 	}
 	pthread_mutex_unlock(&fs->names_lock);
 	pthread_rwlock_unlock(&fs->cut);
@@ -362,9 +355,11 @@ static int unadopt(struct fs *fs, const struct entry *e, table_place place)
 	pthread_mutex_lock(&fs->names_lock);
 	int err = node_from_entry(fs, e, fs->links, place, false, &n);
 	if (err == 0) {
-		err = node_unname(fs, &r, n, true);
+		err = nodes_lock(fs, n, NULL, true);
 		if (err == 0) {
+			node_unname(fs, &r, n, true);
 			err = rec_append_names(fs, &r);
+			nodes_unlock(fs, n, NULL, true);
 		}
 		node_put(fs, n);
 	}

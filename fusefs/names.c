@@ -409,11 +409,46 @@ int fs_make(struct fs *fs, uint64_t parent, const char *name, const struct fs_ma
 	return err;
 }
 
-int node_unname(struct fs *fs, struct record *r, struct node *n, bool link)
+static void lock_waiting(struct fs *fs, struct node *n)
 {
-	int err = 0;
+	if (pthread_rwlock_trywrlock(&n->lock)) {
+		fs_blocking(fs);
+		pthread_rwlock_wrlock(&n->lock);
+	}
+}
 
-	pthread_rwlock_wrlock(&n->lock);
+int nodes_lock(struct fs *fs, struct node *a, struct node *b, bool links)
+{
+	int err = links ? node_lock_write(fs, fs->links) : 0;
+
+	if (err) {
+		return err;
+	}
+	for (;;) { // who waits for one holds none: a commit of the other goes on
+		lock_waiting(fs, a);
+		if (!b || pthread_rwlock_trywrlock(&b->lock) == 0) {
+			return 0;
+		}
+		pthread_rwlock_unlock(&a->lock);
+		struct node *busy = b;
+		b = a;
+		a = busy;
+	}
+}
+
+void nodes_unlock(struct fs *fs, struct node *a, struct node *b, bool links)
+{
+	pthread_rwlock_unlock(&a->lock);
+	if (b) {
+		pthread_rwlock_unlock(&b->lock);
+	}
+	if (links) {
+		node_unlock(fs->links);
+	}
+}
+
+void node_unname(struct fs *fs, struct record *r, struct node *n, bool link)
+{
 	n->attr.nlink = link && n->attr.nlink ? n->attr.nlink - 1 : 0;
 	fs_now(fs, &n->attr.ctime);
 	n->unlogged_attr = true;
@@ -427,24 +462,16 @@ int node_unname(struct fs *fs, struct record *r, struct node *n, bool link)
 	node_dirty(fs, n, DIRTY_ATTR);
 	if (!last) {
 		rec_attr(fs, r, n);
-	}
-	pthread_rwlock_unlock(&n->lock);
-	if (!last) {
-		return 0;
+		return;
 	}
 	if (link) {
-		err = node_lock_write(fs, fs->links);
-		if (err == 0) {
-			err = table_put(fs->links->obj->table, n->place, NULL, 0);
-			rec_slot(r, fs->links, n->place);
-			node_dirty(fs, fs->links, DIRTY_CONTENT);
-			node_unlock(fs->links);
-		}
+		(void)!table_put(fs->links->obj->table, n->place, NULL, 0);
+		rec_slot(r, fs->links, n->place);
+		node_dirty(fs, fs->links, DIRTY_CONTENT);
 	}
 	struct objref ref = node_objref(n);
 	record_orphan(r, &ref);
 	node_set_home(fs, n, NULL, 0);
-	return err;
 }
 
 // A directory that is to go: empty, and nothing can be put into it any more.
@@ -484,15 +511,17 @@ static int remove_locked(struct fs *fs, struct node *dir, const char *name, bool
 		err = check_empty(fs, n);
 	}
 	if (err == 0) {
-		err = table_put(dir->obj->table, place, NULL, 0);
+		err = nodes_lock(fs, n, NULL, link);
 	}
-	if (err == 0) {
-		rec_slot(&r, dir, place);
-		err = node_unname(fs, &r, n, link);
-		dir_changed(fs, &r, dir, want_dir ? -1 : 0);
+	if (err == 0) { // an fsync of it sees the name, or its removal in the journal
+		err = table_put(dir->obj->table, place, NULL, 0);
 		if (err == 0) {
+			rec_slot(&r, dir, place);
+			node_unname(fs, &r, n, link);
+			dir_changed(fs, &r, dir, want_dir ? -1 : 0);
 			err = rec_append_names(fs, &r);
 		}
+		nodes_unlock(fs, n, NULL, link);
 	}
 	node_put(fs, n);
 	return err;

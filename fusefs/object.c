@@ -396,6 +396,11 @@ static bool is_damage(int err)
 	return err == WERR_AUTH || err == WERR_MALFORMED || err == WERR_DAMAGED;
 }
 
+bool object_is_damaged(int err)
+{
+	return is_damage(err) || err == WERR_ROLLBACK;
+}
+
 // Page by page, where not all of a run can be had: the others are there to be read.
 static int load_around(struct fs *fs, struct node *n, uint64_t from, size_t count, uint8_t *page)
 {

@@ -31,17 +31,7 @@ static int find_side(struct fs *fs, struct side *s)
 	return err;
 }
 
-// rec_entry of a node that is not locked: its content may be written, logged or swept meanwhile.
-static int locked_entry(struct node *n, const uint8_t *name, size_t name_len,
-			uint8_t out[static ENTRY_BYTES_MAX], size_t *ret_len)
-{
-	pthread_rwlock_rdlock(&n->lock);
-	int err = rec_entry(n, name, name_len, out, ret_len);
-	pthread_rwlock_unlock(&n->lock);
-	return err;
-}
-
-// The entry of `what` under the name of `where`.
+// The entry of `what` under the name of `where`; what->n is locked.
 static int entry_for(const struct side *what, const struct side *where, uint8_t *out,
 		     size_t *ret_len)
 {
@@ -54,7 +44,7 @@ static int entry_for(const struct side *what, const struct side *where, uint8_t 
 	e.name = (const uint8_t *)where->name;
 	e.name_len = (uint8_t)strlen(where->name);
 	if (e.kind == ENTRY_HOME) {
-		return locked_entry(what->n, e.name, e.name_len, out, ret_len);
+		return rec_entry(what->n, e.name, e.name_len, out, ret_len);
 	}
 	return entry_encode(&e, out, ENTRY_BYTES_MAX, ret_len);
 }
@@ -93,18 +83,29 @@ static int check_target(struct fs *fs, const struct side *from, const struct sid
 	return 0;
 }
 
-// After its home entry moved: the node follows, its header's copy of (parent, name) is behind.
+// After its home entry moved: the node follows, its header's copy of (parent, name) is behind. n is
+// locked, and stays so until the record is appended.
 static void moved(struct fs *fs, struct node *n, struct node *dir, table_place place, uint8_t kind)
 {
 	if (kind == ENTRY_HOME) {
 		node_set_home(fs, n, dir, place);
 	}
-	pthread_rwlock_wrlock(&n->lock);
 	fs_now(fs, &n->attr.ctime);
 	n->unlogged_attr = true;
 	bool header = kind == ENTRY_HOME && n->obj && (n->base || n->generation);
 	node_dirty(fs, n, header ? DIRTY_ATTR | DIRTY_CONTENT : DIRTY_ATTR);
-	pthread_rwlock_unlock(&n->lock);
+}
+
+// A replay finds a directory by what its header says: the checkpoint has to store the new place,
+// and has to have the object for that. A damaged one can be renamed (nothing in it can be reached);
+// that the host cannot read right now proves no damage. n is locked.
+static int load_moved(struct fs *fs, struct node *n)
+{
+	if (n->type != OBJECT_DIR || n->obj) {
+		return 0;
+	}
+	int err = object_load(fs, n);
+	return object_is_damaged(err) ? 0 : err;
 }
 
 static int move_one(struct fs *fs, struct record *r, struct side *from, struct side *to)
@@ -141,12 +142,37 @@ static int move_one(struct fs *fs, struct record *r, struct side *from, struct s
 	return 0;
 }
 
-static int rename_over(struct fs *fs, struct side *from, struct side *to, unsigned flags)
+// from->n and, where there is one, to->n are locked: no commit of them comes between the new place
+// and the record that speaks of it. A replay would not find what it logged there.
+static int replace_locked(struct fs *fs, struct side *from, struct side *to)
 {
 	RECORD_AUTO struct record r;
-	int err = find_side(fs, from);
+	bool is_dir = from->n->type == OBJECT_DIR;
+	bool victim_dir = to->exists && to->n->type == OBJECT_DIR;
+	bool victim_link = to->exists && to->e.kind == ENTRY_LINK;
 
 	record_init(&r);
+	int err = move_one(fs, &r, from, to);
+	if (err) {
+		return err;
+	}
+	if (to->exists) {
+		node_unname(fs, &r, to->n, victim_link);
+	}
+	int down = is_dir ? -1 : 0, up = (is_dir ? 1 : 0) - (victim_dir ? 1 : 0);
+	if (from->dir == to->dir) {
+		dir_changed(fs, &r, to->dir, down + up);
+	} else {
+		dir_changed(fs, &r, from->dir, down);
+		dir_changed(fs, &r, to->dir, up);
+	}
+	return rec_append_names(fs, &r);
+}
+
+static int rename_over(struct fs *fs, struct side *from, struct side *to, unsigned flags)
+{
+	int err = find_side(fs, from);
+
 	if (err) {
 		return err;
 	}
@@ -175,49 +201,30 @@ static int rename_over(struct fs *fs, struct side *from, struct side *to, unsign
 	if (err) {
 		return err;
 	}
-	bool victim_link = to->exists && to->e.kind == ENTRY_LINK;
-	bool victim_dir = to->exists && to->n->type == OBJECT_DIR;
+	struct node *victim = to->exists ? to->n : NULL;
+	bool link = victim && to->e.kind == ENTRY_LINK;
 
-	err = move_one(fs, &r, from, to);
-	if (err == 0 && to->exists) {
-		err = node_unname(fs, &r, to->n, victim_link);
+	err = nodes_lock(fs, from->n, victim, link);
+	if (err == 0) {
+		err = load_moved(fs, from->n);
+		if (err == 0) {
+			err = replace_locked(fs, from, to);
+		}
+		nodes_unlock(fs, from->n, victim, link);
 	}
-	if (err) {
-		return err;
-	}
-	int down = is_dir ? -1 : 0, up = (is_dir ? 1 : 0) - (victim_dir ? 1 : 0);
-	if (from->dir == to->dir) {
-		dir_changed(fs, &r, to->dir, down + up);
-	} else {
-		dir_changed(fs, &r, from->dir, down);
-		dir_changed(fs, &r, to->dir, up);
-	}
-	return rec_append_names(fs, &r);
+	return err;
 }
 
-static int exchange(struct fs *fs, struct side *a, struct side *b)
+static int exchange_locked(struct fs *fs, struct side *a, struct side *b)
 {
 	RECORD_AUTO struct record r;
 	uint8_t a_bytes[ENTRY_BYTES_MAX], b_bytes[ENTRY_BYTES_MAX];
 	size_t a_len, b_len;
 	table_place a_place, b_place;
-	int err = find_side(fs, a);
+	bool a_dir = a->n->type == OBJECT_DIR, b_dir = b->n->type == OBJECT_DIR;
+	int err = entry_for(b, a, a_bytes, &a_len); // b's object under a's name
 
 	record_init(&r);
-	if (err == 0) {
-		err = find_side(fs, b);
-	}
-	if (err) {
-		return err;
-	}
-	bool a_dir = a->n->type == OBJECT_DIR, b_dir = b->n->type == OBJECT_DIR;
-	if (a->n == b->n) {
-		return 0;
-	}
-	if ((a_dir && is_ancestor(fs, a->n, b->dir)) || (b_dir && is_ancestor(fs, b->n, a->dir))) {
-		return WERR_INVALID;
-	}
-	err = entry_for(b, a, a_bytes, &a_len); // b's object under a's name
 	if (err == 0) {
 		err = entry_for(a, b, b_bytes, &b_len);
 	}
@@ -255,6 +262,37 @@ static int exchange(struct fs *fs, struct side *a, struct side *b)
 		dir_changed(fs, &r, b->dir, -change);
 	}
 	return rec_append_names(fs, &r);
+}
+
+static int exchange(struct fs *fs, struct side *a, struct side *b)
+{
+	int err = find_side(fs, a);
+
+	if (err == 0) {
+		err = find_side(fs, b);
+	}
+	if (err) {
+		return err;
+	}
+	bool a_dir = a->n->type == OBJECT_DIR, b_dir = b->n->type == OBJECT_DIR;
+	if (a->n == b->n) {
+		return 0;
+	}
+	if ((a_dir && is_ancestor(fs, a->n, b->dir)) || (b_dir && is_ancestor(fs, b->n, a->dir))) {
+		return WERR_INVALID;
+	}
+	err = nodes_lock(fs, a->n, b->n, false);
+	if (err == 0) {
+		err = load_moved(fs, a->n);
+		if (err == 0) {
+			err = load_moved(fs, b->n);
+		}
+		if (err == 0) {
+			err = exchange_locked(fs, a, b);
+		}
+		nodes_unlock(fs, a->n, b->n, false);
+	}
+	return err;
 }
 
 // What can be slow or may fail happens before any lock: the source's data goes into the log before
@@ -384,7 +422,7 @@ static int link_entry(const struct node *n, const uint8_t *name, size_t name_len
 }
 
 // The first link: the home entry moves to the links directory, its old slot becomes a link.
-// Directories are locked.
+// Directories and n are locked.
 static int move_home(struct fs *fs, struct record *r, struct node *n, struct node *home)
 {
 	uint8_t bytes[ENTRY_BYTES_MAX];
@@ -402,7 +440,7 @@ static int move_home(struct fs *fs, struct record *r, struct node *n, struct nod
 
 	memcpy(name, e.name, name_len);
 	links_name(n->number, hex);
-	err = locked_entry(n, (const uint8_t *)hex, 16, bytes, &len);
+	err = rec_entry(n, (const uint8_t *)hex, 16, bytes, &len);
 	if (err == 0) {
 		err = dir_insert(fs->links, bytes, len, &place);
 	}
@@ -426,6 +464,7 @@ static int move_home(struct fs *fs, struct record *r, struct node *n, struct nod
 	return 0;
 }
 
+// Directories and n are locked.
 static int link_locked(struct fs *fs, struct node *n, struct node *home, struct node *dir,
 		       const char *new_name)
 {
@@ -461,13 +500,11 @@ static int link_locked(struct fs *fs, struct node *n, struct node *home, struct 
 		}
 	}
 	rec_slot(&r, dir, place);
-	pthread_rwlock_wrlock(&n->lock);
 	n->attr.nlink++;
 	fs_now(fs, &n->attr.ctime);
 	n->unlogged_attr = true;
 	node_dirty(fs, n, n->obj && n->generation ? DIRTY_ATTR | DIRTY_CONTENT : DIRTY_ATTR);
 	rec_attr(fs, &r, n);
-	pthread_rwlock_unlock(&n->lock);
 	dir_changed(fs, &r, dir, 0);
 	return rec_append_names(fs, &r);
 }
@@ -502,7 +539,9 @@ int fs_link(struct fs *fs, uint64_t ino, uint64_t new_parent, const char *new_na
 			}
 		}
 		if (err == 0) {
+			(void)nodes_lock(fs, n, NULL, false);
 			err = link_locked(fs, n, home, dir, new_name);
+			nodes_unlock(fs, n, NULL, false);
 			rotation_moved(fs, n);
 		}
 		while (held--) {

@@ -9,7 +9,6 @@
 #include <syslog.h>
 
 #include "crypto/secret.h"
-#include "crypto/xattr_codec.h"
 #include "fusefs/salvage.h"
 
 // --- the nodes that the log touches -----------------------------------------------------------
@@ -20,12 +19,6 @@ struct touched {
 	bool attr_known; // the log said its attributes
 	bool unnamed;    // its entry went away
 	bool lost;       // salvage: where it stands cannot be found out, it is left alone
-};
-
-struct payload {
-	uint64_t sequence;
-	size_t len;
-	uint8_t *bytes;
 };
 
 struct replay {
@@ -295,12 +288,23 @@ static int apply_attr(struct replay *rp, const struct assignment *a)
 
 // The node whose content an assignment speaks of, loaded. NULL: it has no name any more, its
 // content does not matter.
-static int content_node(struct replay *rp, const struct objref *ref, struct node **ret)
+static int content_node(struct replay *rp, uint8_t tag, const struct objref *ref, struct node **ret)
 {
 	struct touched *t;
 	struct node *n = node_find(rp->fs, ref->number);
+	struct entry e;
 
 	*ret = NULL;
+	// Logged while its rename was, whose record came later.
+	if (!n && tag != REC_SETTLED &&
+	    replay_named(rp->payloads, rp->payloads_len, ref, &e) == 0) {
+		int err = replay_entry_node(rp, &e, &t);
+		if (err) {
+			return err;
+		}
+		n = t->n;
+		node_ref(rp->fs, n);
+	}
 	if (!n) {
 		return 0;
 	}
@@ -355,22 +359,6 @@ static int apply_keys(struct replay *rp, struct node *n, const struct assignment
 	return 0;
 }
 
-static int apply_inline(struct node *n, const struct assignment *a)
-{
-	struct object *o = n->obj;
-
-	if (o->layout != LAYOUT_INLINE || a->len > OBJECT_INLINE_AREA) {
-		return WERR_MALFORMED; // a tree never becomes inline again
-	}
-	memset(o->inline_data, 0, OBJECT_INLINE_AREA);
-	if (a->len) {
-		memcpy(o->inline_data, a->bytes, a->len);
-	}
-	n->attr.size = a->len;
-	n->attr.pages = 0;
-	return 0;
-}
-
 static int apply_size(struct replay *rp, struct node *n, const struct assignment *a)
 {
 	int err = 0;
@@ -384,30 +372,10 @@ static int apply_size(struct replay *rp, struct node *n, const struct assignment
 	return err;
 }
 
-static int apply_xattr(struct node *n, const struct assignment *a)
-{
-	struct object *o = n->obj;
-	uint8_t *set = malloc(OBJECT_XATTR_MAX);
-
-	if (!set) {
-		return WERR_NOMEM;
-	}
-	if (a->len) {
-		memcpy(set, a->bytes, a->len);
-	}
-	if (o->xattrs) {
-		secret_wipe(o->xattrs, o->xattrs_len);
-		free(o->xattrs);
-	}
-	o->xattrs = set;
-	o->xattrs_len = a->len;
-	return 0;
-}
-
 static int apply_content(struct replay *rp, const struct assignment *a)
 {
 	struct node *n;
-	int err = content_node(rp, &a->ref, &n);
+	int err = content_node(rp, a->tag, &a->ref, &n);
 
 	if (err || !n) {
 		return err;
@@ -419,9 +387,9 @@ static int apply_content(struct replay *rp, const struct assignment *a)
 	case REC_SIZE:
 		return apply_size(rp, n, a);
 	case REC_INLINE:
-		return apply_inline(n, a);
+		return replay_inline(n, a);
 	case REC_XATTR:
-		return apply_xattr(n, a);
+		return replay_xattr(n, a);
 	case REC_DROP:
 		return replay_pages_drop(rp->fs, n, a);
 	case REC_RUN:
@@ -499,6 +467,11 @@ static int apply(struct replay *rp, const struct payload *p)
 
 // --- the end of it: homes, candidates, sizes ----------------------------------------------------
 
+static int search_load(void *arg, struct node *dir)
+{
+	return replay_load(arg, dir);
+}
+
 // A directory that the log named without saying where it stands: its header knows (exact at the
 // base state).
 static int find_home(struct replay *rp, struct touched *t)
@@ -526,19 +499,25 @@ static int find_home(struct replay *rp, struct touched *t)
 	if (err == 0) {
 		err = table_find_number(p->n->obj->table, n->number, &place, &e);
 	}
-	if (err == WERR_NOTFOUND && p->n->obj->lost_end) {
-		return fs_refuse(rp->fs, n->number, WERR_DAMAGED,
-				 "its name may be in a page that does not open");
-	}
+	struct node *home = err ? NULL : p->n;
 	if (err == WERR_NOTFOUND || (err == 0 && e.incarnation != n->incarnation)) {
-		// Where a part of the table is lost, that it has no entry proves nothing.
-		t->lost = rp->fs->params.salvage != NULL;
-		t->unnamed = !t->lost;
-		t->home_known = true;
+		// The header has an older place. No record took the entry away: it is somewhere.
+		err = replay_search(rp->fs, n->number, n->incarnation, search_load, rp, &home,
+				    &place, &e);
+		if (err == 0) {
+			err = touch(rp, home, &p);
+			t = &rp->touched[index];
+		}
+	}
+	if (err == WERR_NOTFOUND && rp->fs->params.salvage) {
+		t->lost = t->home_known = true;
 		return 0;
 	}
+	if (err == WERR_NOTFOUND) {
+		return fs_refuse(rp->fs, n->number, WERR_DAMAGED, "its name is not found");
+	}
 	if (err == 0) {
-		node_set_home(rp->fs, n, p->n, place);
+		node_set_home(rp->fs, n, home, place);
 		t->home_known = true;
 		if (e.generation > n->bound) {
 			n->bound = e.generation;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "crypto/secret.h"
+#include "crypto/xattr_codec.h"
 #include "fusefs/planted.h"
 
 struct candidate {
@@ -347,4 +348,40 @@ int replay_pages_finish(struct fs *fs, struct node *n)
 	}
 	o->unlogged_from = o->placed_end = o->flushed_to = o->guard;
 	return err;
+}
+
+int replay_inline(struct node *n, const struct assignment *a)
+{
+	struct object *o = n->obj;
+
+	if (o->layout != LAYOUT_INLINE || a->len > OBJECT_INLINE_AREA) {
+		return WERR_MALFORMED; // a tree never becomes inline again
+	}
+	memset(o->inline_data, 0, OBJECT_INLINE_AREA);
+	if (a->len) {
+		memcpy(o->inline_data, a->bytes, a->len);
+	}
+	n->attr.size = a->len;
+	n->attr.pages = 0;
+	return 0;
+}
+
+int replay_xattr(struct node *n, const struct assignment *a)
+{
+	struct object *o = n->obj;
+	uint8_t *set = malloc(OBJECT_XATTR_MAX);
+
+	if (!set) {
+		return WERR_NOMEM;
+	}
+	if (a->len) {
+		memcpy(set, a->bytes, a->len);
+	}
+	if (o->xattrs) {
+		secret_wipe(o->xattrs, o->xattrs_len);
+		free(o->xattrs);
+	}
+	o->xattrs = set;
+	o->xattrs_len = a->len;
+	return 0;
 }
