@@ -160,6 +160,43 @@ const uint8_t *keyring_master(const struct keyring *ring, uint16_t class_, uint3
 	return NULL;
 }
 
+int keyring_same_root(const struct keyring *a, const struct keyring *b)
+{
+	return secret_equal(a->header_mac, b->header_mac, SUBKEY_BYTES);
+}
+
+int keyring_same_master(const struct keyring *a, const struct keyring *b, uint16_t class_,
+			uint32_t epoch)
+{
+	const uint8_t *one = keyring_master(a, class_, epoch);
+	const uint8_t *other = keyring_master(b, class_, epoch);
+
+	return one && other && secret_equal(one, other, MASTER_KEY_BYTES);
+}
+
+unsigned keyring_room(const struct keyring *ring)
+{
+	return KEYRING_MASTERS_MAX - atomic_load(&ring->masters_len);
+}
+
+void keyring_adopt(struct keyring *ring, const struct keyring *from)
+{
+	const unsigned from_len = atomic_load(&from->masters_len);
+
+	memcpy(ring->header_mac, from->header_mac, SUBKEY_BYTES);
+	memcpy(ring->journal, from->journal, SUBKEY_BYTES);
+	memcpy(ring->anchor, from->anchor, SUBKEY_BYTES);
+	for (unsigned i = 0; i < from_len; i++) {
+		const struct keyring_master *m = &from->masters[i];
+		unsigned len = atomic_load(&ring->masters_len);
+
+		if (keyring_master(ring, m->class_, m->epoch) || len == KEYRING_MASTERS_MAX)
+			continue;
+		ring->masters[len] = *m;
+		atomic_store(&ring->masters_len, len + 1);
+	}
+}
+
 // Appends a new random master of the given epoch and makes it the current one.
 static int append_master(struct vault_header *h, uint32_t epoch, const uint8_t *wrap)
 {

@@ -50,6 +50,17 @@ int keyring_add_epoch(struct vault_header *h,
 // others may read meanwhile. WERR_LIMIT: more masters than one process can keep.
 int keyring_learn(struct keyring *ring, const struct vault_header *h,
 		  const uint8_t root_key[static ROOT_KEY_BYTES]) WARN_UNUSED;
+// Whether the two were derived from the same root key.
+int keyring_same_root(const struct keyring *a, const struct keyring *b) WARN_UNUSED;
+// Whether both have the master key of this epoch, and it is the same.
+int keyring_same_master(const struct keyring *a, const struct keyring *b, uint16_t class_,
+			uint32_t epoch) WARN_UNUSED;
+// How many masters can still be learned.
+unsigned keyring_room(const struct keyring *ring);
+// Takes over what `from`, a ring of the same vault, derived from its root key, and the masters that
+// it has beyond; there must be room for them (keyring_room). Masters may be read meanwhile, nothing
+// else of the ring.
+void keyring_adopt(struct keyring *ring, const struct keyring *from);
 // Removes the masters of every epoch but the current one from the header.
 void keyring_retire(struct vault_header *h);
 

@@ -160,6 +160,8 @@ static const struct control_method worker_methods[] = {
 	{"RotateStatus", worker_rotate_status, 0},
 	{"RotatePause", worker_rotate_pause, 0},
 	{"Check", worker_check, CONTROL_MORE},
+	{"Header", worker_header, 0},
+	{"ChangeKeyslots", worker_change_keyslots, CONTROL_FD},
 };
 
 // ---- life ----

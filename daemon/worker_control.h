@@ -44,6 +44,9 @@ int worker_rotate(void *arg, struct control_call *c);
 int worker_rotate_status(void *arg, struct control_call *c);
 int worker_rotate_pause(void *arg, struct control_call *c);
 
+int worker_header(void *arg, struct control_call *c);
+int worker_change_keyslots(void *arg, struct control_call *c);
+
 // The engine, held open until worker_control_done; NULL: it is closing.
 struct fs *worker_control_fs(struct worker_control *w);
 void worker_control_done(struct worker_control *w);

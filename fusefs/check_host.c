@@ -25,11 +25,15 @@ static bool is_behind(struct check *c, const char *name)
 	const size_t maced = VAULT_HEADER_BYTES - 32;
 	uint8_t mac[32], *buf = NULL;
 	size_t len = 0;
+
+	// Of a vault that is in use: not while it gets another root key.
+	pthread_mutex_lock(&c->fs->header_lock);
 	bool behind = host_read_top(c->fs->host, name, VAULT_HEADER_BYTES, &buf, &len) == 0 &&
 		      len == VAULT_HEADER_BYTES &&
 		      hkdf_hmac_sha256(keyring_header_mac(c->fs->v->ring), buf, maced, mac) == 0 &&
 		      secret_equal(mac, buf + maced, sizeof mac);
 
+	pthread_mutex_unlock(&c->fs->header_lock);
 	free(buf);
 	return behind;
 }

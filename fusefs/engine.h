@@ -502,6 +502,12 @@ void want_sweep(struct fs *fs); // the cache holds more than its share
 // --- freeze.c ---
 // Waits until nothing is frozen, or about to be. No lock held.
 void freeze_wait(struct fs *fs);
+// Everything is at its place, durably, and nothing changes, the header neither, until quiet_end:
+// for a moment, by one thread. checkpoint_lock, header_lock, commit_lock and cut are held then.
+// WERR_BUSY: frozen, or more came in than could be placed. WERR_READONLY, and the errors of a
+// checkpoint.
+int quiet_begin(struct fs *fs) WARN_UNUSED;
+void quiet_end(struct fs *fs);
 // Before the engine closes: thaws.
 void freeze_end(struct fs *fs);
 
@@ -560,6 +566,9 @@ void rotation_stop(struct fs *fs);
 // After it was stopped for a hand-over, or by the engine that takes over.
 int rotation_go_on(struct fs *fs) WARN_UNUSED;
 void rotation_free(struct fs *fs);
+// The vault has a newer epoch than the one that a running rotation works towards: another pass is
+// due. header_lock held.
+void rotation_renewed(struct fs *fs);
 // A node stands elsewhere now, where the walk may have been already. names_lock held.
 void rotation_moved(struct fs *fs, struct node *n);
 

@@ -23,22 +23,29 @@ static void deadline_in(struct timespec *ts, unsigned ms)
 	}
 }
 
-static void hold(struct fs *fs)
+static void hold(struct fs *fs, bool header)
 {
 	pthread_mutex_lock(&fs->checkpoint_lock);
+	if (header) {
+		pthread_mutex_lock(&fs->header_lock);
+	}
 	pthread_mutex_lock(&fs->commit_lock);
 	pthread_rwlock_wrlock(&fs->cut);
 }
 
-static void let_go(struct fs *fs)
+static void let_go(struct fs *fs, bool header)
 {
 	pthread_rwlock_unlock(&fs->cut);
 	pthread_mutex_unlock(&fs->commit_lock);
+	if (header) {
+		pthread_mutex_unlock(&fs->header_lock);
+	}
 	pthread_mutex_unlock(&fs->checkpoint_lock);
 }
 
 // 0: the locks are held, and all that was changed before stands in the vault directory, durably.
-static int settle(struct fs *fs)
+// header: that of the header, too.
+static int settle(struct fs *fs, bool header)
 {
 	int err = 0;
 
@@ -49,11 +56,11 @@ static int settle(struct fs *fs)
 		}
 		// Not before: a server has let in what it was processing.
 		atomic_store(&fs->freezing, true);
-		hold(fs);
+		hold(fs, header);
 		if (!checkpoint_pending(fs) || round == ROUNDS - 1) {
 			break;
 		}
-		let_go(fs);
+		let_go(fs, header);
 	}
 	if (fs->params.readonly) {
 		return 0;
@@ -63,7 +70,7 @@ static int settle(struct fs *fs)
 		err = object_sync_folder(fs, i);
 	}
 	if (err) {
-		let_go(fs);
+		let_go(fs, header);
 	}
 	return err;
 }
@@ -82,7 +89,7 @@ static void enter(struct fs *fs, enum freeze_state state, int err)
 static void *freezer(void *arg)
 {
 	struct fs *fs = arg;
-	int err = settle(fs);
+	int err = settle(fs, false);
 
 	if (err) {
 		enter(fs, FREEZE_ENDED, err);
@@ -97,7 +104,7 @@ static void *freezer(void *arg)
 		rc = pthread_cond_timedwait(&fs->freeze_cond, &fs->freeze_lock, &until);
 	}
 	pthread_mutex_unlock(&fs->freeze_lock);
-	let_go(fs);
+	let_go(fs, false);
 	if (rc == ETIMEDOUT) {
 		fs_log(fs, LOG_WARNING, "the freeze has reached its time limit: changes go on");
 	}
@@ -158,6 +165,41 @@ int fs_thaw(struct fs *fs)
 	}
 	pthread_mutex_unlock(&fs->freeze_lock);
 	return was ? 0 : WERR_NOTFOUND;
+}
+
+int quiet_begin(struct fs *fs)
+{
+	if (atomic_load(&fs->read_only)) {
+		return WERR_READONLY;
+	}
+	pthread_mutex_lock(&fs->freeze_lock);
+	while (fs->freeze_state == FREEZE_ASKED) {
+		pthread_cond_wait(&fs->freeze_cond, &fs->freeze_lock);
+	}
+	if (fs->freeze_state == FREEZE_HELD) {
+		pthread_mutex_unlock(&fs->freeze_lock);
+		return WERR_BUSY;
+	}
+	if (fs->freeze_state == FREEZE_ENDED) {
+		pthread_join(fs->freezer, NULL);
+	}
+	fs->freeze_state = FREEZE_ASKED;
+	pthread_mutex_unlock(&fs->freeze_lock);
+	int err = settle(fs, true);
+	if (err == 0 && (checkpoint_pending(fs) || fs->unfinished)) {
+		let_go(fs, true);
+		err = WERR_BUSY;
+	}
+	if (err) {
+		enter(fs, FREEZE_NONE, 0);
+	}
+	return err;
+}
+
+void quiet_end(struct fs *fs)
+{
+	let_go(fs, true);
+	enter(fs, FREEZE_NONE, 0);
 }
 
 void freeze_end(struct fs *fs)

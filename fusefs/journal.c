@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fusefs/journal.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +9,7 @@
 #include "crypto/hkdf.h"
 #include "crypto/rng.h"
 #include "crypto/secret.h"
-#include "fusefs/journalfile.h"
+#include "fusefs/journal_private.h"
 
 #define BLOCK JOURNALFILE_BLOCK
 #define LOG_START JOURNALFILE_LOG_START
@@ -20,63 +19,6 @@
 #define CIPHER_MAX (4u << 20)
 #define AAD_BYTES (4 + 4 + 8 + GCM_TAG_BYTES + VAULT_ID_BYTES)
 #define WINDOW_BYTES (1u << 20)
-
-// Bytes written since the last good flush. After a failed flush the kernel calls the pages clean
-// although the disk does not have them: only writing them again helps.
-struct unflushed {
-	struct unflushed *next;
-	uint64_t off;
-	size_t len;
-	uint8_t bytes[];
-};
-
-// Positions (tail, head, ghost) count bytes of the log since open, laps included, so that they only
-// grow; position p stands at LOG_START + p % log_bytes of the file.
-struct journal {
-	struct host *host;
-	const struct keyring *ring;
-	struct host_file *file;
-	int readonly;
-	uint64_t log_bytes;
-	struct gcm_key *key; // of superblocks
-
-	pthread_mutex_t lock; // guards all below
-	pthread_cond_t flushed_cond;
-	struct superblock sb;       // the newest durable one
-	uint32_t sb_block;          // where it stands; the next one goes into the other block
-	uint64_t sb_counter;        // last one given out, failed attempts included
-	struct gcm_key *record_key; // NULL until replayed or started
-	uint64_t tail, head;
-	uint64_t sequence, durable;
-	uint8_t tag[GCM_TAG_BYTES]; // of the last record
-	// A record whose write failed may stand there all the same; it must not be found by a
-	// replay.
-	int has_ghost;
-	uint64_t ghost;
-
-	struct unflushed *first, **last;
-	size_t unflushed_bytes;
-	uint64_t issued, flushed; // writes kept, and how many of them are durable
-	int flushing;
-	int failed; // the last flush
-	uint64_t rounds, round_upto;
-	int round_rc;
-};
-
-static uint64_t block_up(uint64_t position)
-{
-	return (position + BLOCK - 1) & ~(BLOCK - 1);
-}
-
-static uint64_t block_down(uint64_t position)
-{
-	return position & ~(BLOCK - 1);
-}
-
-static uint64_t file_offset(const struct journal *j, uint64_t position)
-{
-	return LOG_START + position % j->log_bytes;
-}
 
 // ---- open and close ----
 
@@ -121,7 +63,7 @@ int journal_open(struct host *h, const struct keyring *ring, uint64_t bytes, int
 	}
 	j->sb_counter = j->sb.counter;
 	j->tail = j->sb.tail - LOG_START;
-	j->head = block_up(j->tail);
+	j->head = journal_block_up(j->tail);
 	*ret = j;
 	return 0;
 }
@@ -134,6 +76,8 @@ void journal_close(struct journal *j)
 		j->host->ops->file_close(j->file);
 	gcm_key_free(j->key);
 	gcm_key_free(j->record_key);
+	gcm_key_free(j->before.key);
+	gcm_key_free(j->before.record_key);
 	free_list(j->first);
 	pthread_cond_destroy(&j->flushed_cond);
 	pthread_mutex_destroy(&j->lock);
@@ -145,9 +89,8 @@ const struct superblock *journal_superblock(const struct journal *j)
 	return &j->sb;
 }
 
-// The key of one mount's records.
-static int derive_record_key(const struct journal *j, const struct superblock *sb,
-			     struct gcm_key **ret)
+int journal_record_key(const struct keyring *ring, const struct superblock *sb,
+		       struct gcm_key **ret)
 {
 	SECRET_AUTO uint8_t *raw = secret_alloc(GCM_KEY_BYTES);
 	uint8_t context[4];
@@ -155,7 +98,7 @@ static int derive_record_key(const struct journal *j, const struct superblock *s
 	if (!raw)
 		return WERR_NOMEM;
 	le32_put(context, sb->mount);
-	int rc = hkdf_derive(HKDF_JOURNAL_RECORD, keyring_journal(j->ring), GCM_KEY_BYTES, sb->salt,
+	int rc = hkdf_derive(HKDF_JOURNAL_RECORD, keyring_journal(ring), GCM_KEY_BYTES, sb->salt,
 			     sizeof(sb->salt), context, sizeof(context), raw);
 	if (rc)
 		return rc;
@@ -243,7 +186,7 @@ static int walk_room(struct walk *w, size_t len)
 static int walk_try(struct walk *w, uint64_t position, size_t *ret_len)
 {
 	const struct journal *j = w->j;
-	const uint64_t off = file_offset(j, position);
+	const uint64_t off = journal_file_offset(j, position);
 	const uint64_t to_end = LOG_START + j->log_bytes - off;
 	uint8_t aad[AAD_BYTES];
 	const uint8_t *frame;
@@ -283,7 +226,7 @@ static int walk_next(struct walk *w, size_t *ret_len)
 	const uint64_t log_bytes = w->j->log_bytes;
 	const uint64_t places[3] = {
 		w->position,
-		block_up(w->position),
+		journal_block_up(w->position),
 		(w->position + log_bytes - 1) / log_bytes * log_bytes,
 	};
 
@@ -321,12 +264,12 @@ int journal_replay(struct journal *j, journal_fn fn, void *arg, uint64_t *ret_la
 	if (j->issued)
 		return WERR_INTERNAL;
 	if (!j->record_key)
-		rc = derive_record_key(j, &j->sb, &j->record_key);
+		rc = journal_record_key(j->ring, &j->sb, &j->record_key);
 	if (rc)
 		return rc;
 	struct walk w = {
 		.j = j,
-		.limit = block_down(j->tail) + j->log_bytes,
+		.limit = journal_block_down(j->tail) + j->log_bytes,
 		.position = j->tail,
 		.sequence = j->sb.s,
 	};
@@ -340,7 +283,7 @@ int journal_replay(struct journal *j, journal_fn fn, void *arg, uint64_t *ret_la
 		j->record_key = NULL;
 		return rc;
 	}
-	j->head = block_up(w.position);
+	j->head = journal_block_up(w.position);
 	j->sequence = j->durable = w.sequence;
 	memcpy(j->tag, w.tag, sizeof(j->tag));
 	*ret_last = w.sequence;
@@ -388,7 +331,7 @@ static int lay_ghost(struct journal *j)
 	struct unflushed *u = unflushed_new(FRAME_BYTES);
 	if (!u)
 		return WERR_NOMEM;
-	u->off = file_offset(j, j->ghost);
+	u->off = journal_file_offset(j, j->ghost);
 	u->len = FRAME_BYTES;
 	memset(u->bytes, 0, FRAME_BYTES);
 	int rc = write_kept(j, u);
@@ -439,7 +382,7 @@ static int flush_lead(struct journal *j)
 	j->last = &j->first;
 	j->flushing = 1;
 	// From here on the last block may become durable: nothing more goes into it.
-	j->head = block_up(j->head);
+	j->head = journal_block_up(j->head);
 	pthread_mutex_unlock(&j->lock);
 	rc = flush_list(j, list, again);
 	if (!rc)
@@ -500,7 +443,7 @@ static int place(const struct journal *j, uint64_t size, uint64_t reserve, uint6
 	const uint64_t room = j->log_bytes - BLOCK;
 	const uint64_t left_in_lap = j->log_bytes - j->head % j->log_bytes;
 	const uint64_t position = size > left_in_lap ? j->head + left_in_lap : j->head;
-	const uint64_t used = block_up(position + size) - block_down(j->tail);
+	const uint64_t used = journal_block_up(position + size) - journal_block_down(j->tail);
 
 	if (reserve > room || used > room - reserve)
 		return WERR_NOSPACE;
@@ -516,7 +459,7 @@ static int seal_record(const struct journal *j, uint64_t position, const uint8_t
 	const uint64_t end = position + ((FRAME_BYTES + (uint64_t)cipher_len + 7) & ~7ull);
 	// A block entered for the first time is written whole, so that the host need not read its
 	// old content.
-	const uint64_t stop = block_down(end - 1) >= position ? block_up(end) : end;
+	const uint64_t stop = journal_block_down(end - 1) >= position ? journal_block_up(end) : end;
 	struct unflushed *u = unflushed_new((size_t)(stop - position));
 
 	if (!u)
@@ -527,7 +470,7 @@ static int seal_record(const struct journal *j, uint64_t position, const uint8_t
 
 	*ret = u;
 	u->len = (size_t)(stop - position);
-	u->off = file_offset(j, position);
+	u->off = journal_file_offset(j, position);
 	le32_put(frame, cipher_len);
 	rng_bytes(frame + 4, GCM_NONCE_BYTES);
 	le64_put(inner, j->sequence + 1);
@@ -593,7 +536,7 @@ int journal_append(struct journal *j, const uint8_t *payload, size_t len, uint64
 }
 
 // Writes a superblock into the other block and waits until it is durable. With the lock.
-static int put_superblock(struct journal *j, struct superblock *sb)
+int journal_put_superblock(struct journal *j, struct superblock *sb)
 {
 	const uint32_t block = 1 - j->sb_block;
 	struct unflushed *u = unflushed_new(SUPERBLOCK_BYTES);
@@ -629,13 +572,13 @@ static int start_locked(struct journal *j, uint32_t mount, uint64_t k, uint64_t 
 		.journal_bytes = LOG_START + j->log_bytes,
 	};
 
-	j->head = block_up(j->head);
-	sb.tail = file_offset(j, j->head);
+	j->head = journal_block_up(j->head);
+	sb.tail = journal_file_offset(j, j->head);
 	rng_bytes(sb.salt, sizeof(sb.salt));
-	int rc = derive_record_key(j, &sb, &record_key);
+	int rc = journal_record_key(j->ring, &sb, &record_key);
 	if (rc)
 		return rc;
-	rc = put_superblock(j, &sb);
+	rc = journal_put_superblock(j, &sb);
 	// When it failed the superblock may stand there or not: no chain can safely go on, neither
 	// the old one nor the new one.
 	gcm_key_free(j->record_key);
@@ -669,7 +612,7 @@ void journal_mark(struct journal *j, struct journal_mark *ret)
 {
 	pthread_mutex_lock(&j->lock);
 	ret->sequence = j->sequence;
-	ret->offset = file_offset(j, j->head);
+	ret->offset = journal_file_offset(j, j->head);
 	memcpy(ret->tag, j->tag, sizeof(ret->tag));
 	pthread_mutex_unlock(&j->lock);
 }
@@ -685,7 +628,7 @@ static int advance_locked(struct journal *j, uint64_t k, const struct journal_ma
 		return WERR_INTERNAL;
 	if (mark->sequence ==
 	    j->sequence) { // nothing is left in the log: the next record may as well start a block
-		j->head = block_up(j->head);
+		j->head = journal_block_up(j->head);
 		position = j->head;
 	} else if (mark->sequence == j->sb.s) {
 		position = j->tail; // may lie behind the mark, at the next block
@@ -700,13 +643,13 @@ static int advance_locked(struct journal *j, uint64_t k, const struct journal_ma
 		.mount = j->sb.mount,
 		.k = k,
 		.s = mark->sequence,
-		.tail = file_offset(j, position),
+		.tail = journal_file_offset(j, position),
 		.root_generation = root_generation,
 		.journal_bytes = LOG_START + j->log_bytes,
 	};
 	memcpy(sb.salt, j->sb.salt, sizeof(sb.salt));
 	memcpy(sb.previous_tag, mark->tag, sizeof(sb.previous_tag));
-	int rc = put_superblock(j, &sb);
+	int rc = journal_put_superblock(j, &sb);
 	if (!rc)
 		j->tail = position;
 	return rc;
@@ -742,7 +685,8 @@ uint64_t journal_sequence(struct journal *j)
 uint64_t journal_used(struct journal *j)
 {
 	pthread_mutex_lock(&j->lock);
-	uint64_t used = j->head == j->tail ? 0 : block_up(j->head) - block_down(j->tail);
+	uint64_t used =
+		j->head == j->tail ? 0 : journal_block_up(j->head) - journal_block_down(j->tail);
 	pthread_mutex_unlock(&j->lock);
 	return used;
 }

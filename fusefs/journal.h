@@ -121,4 +121,15 @@ void journal_mark(struct journal *j, struct journal_mark *ret);
 int journal_advance(struct journal *j, uint64_t k, const struct journal_mark *mark,
 		    uint64_t root_generation) WARN_UNUSED;
 
+// A new root key while the journal is in use (everything is at its place, all records are durable,
+// nobody appends): the chain goes on from here under the record key of another ring, which is only
+// read in this call. The newest superblock under the key before stays in the other block, so that
+// either key opens a journal that says the same, whichever header counts. Then either _keep, once
+// the header is durable (the next journal_advance writes over the older superblock), or _undo: the
+// chain before goes on. On failure it does so at once. WERR_INTERNAL: records are not durable.
+int journal_rekey_live(struct journal *j, const struct keyring *ring,
+		       uint64_t root_generation) WARN_UNUSED;
+void journal_rekey_keep(struct journal *j);
+void journal_rekey_undo(struct journal *j);
+
 #endif

@@ -5,6 +5,7 @@
 // checkpoint. Then nothing refers to an older epoch any more: no object (the entries say so), no
 // record of the journal behind the last checkpoint's, since new keys are always of the current one.
 #include "fusefs/rotate_private.h"
+#include "fusefs/rekey.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -271,12 +272,36 @@ static void unlock_header(struct fs *fs)
 	pthread_mutex_unlock(&fs->checkpoint_lock);
 }
 
+// Something came after the last pass: with the header's lock, whether the epoch is still that of
+// the pass.
+static bool moved_on(struct rotation *r)
+{
+	pthread_mutex_lock(&r->lock);
+	bool more = r->found_unnoted && r->top;
+	pthread_mutex_unlock(&r->lock);
+	return more;
+}
+
+void rotation_renewed(struct fs *fs)
+{
+	struct rotation *r = fs->rotation;
+
+	pthread_mutex_lock(&r->lock);
+	r->found_unnoted = true;
+	r->status.epochs = fs->v->h->masters_len;
+	pthread_mutex_unlock(&r->lock);
+}
+
 // The end: in the header, and then here.
 static int end_rotation(struct fs *fs, struct rotation *r)
 {
 	bool whole = r->what.number == FS_ROOT;
 
 	lock_header(fs);
+	if (moved_on(r)) {
+		unlock_header(fs);
+		return start_pass(fs, r, PASS_WORK);
+	}
 	int err = atomic_load(&fs->read_only) ? WERR_READONLY : vault_rotation_end(fs->v, whole);
 	unsigned epochs = fs->v->h->masters_len;
 	unlock_header(fs);
@@ -684,17 +709,14 @@ int rotate_begin(struct fs *fs, const uint8_t root_key[static ROOT_KEY_BYTES],
 
 int rotate_root_key(struct fs *fs, const struct secret *offer, uint8_t **ret)
 {
-	struct vault copy = *fs->v;
+	uint8_t *buf = malloc(VAULT_HEADER_BYTES);
 
-	copy.h = malloc(sizeof *copy.h);
-	if (!copy.h) {
+	if (!buf) {
 		return WERR_NOMEM;
 	}
 	// A derivation takes a second: nobody waits behind it.
-	pthread_mutex_lock(&fs->header_lock);
-	*copy.h = *fs->v->h;
-	pthread_mutex_unlock(&fs->header_lock);
-	int err = vault_root_key(&copy, offer, ret);
-	free(copy.h);
+	int err = rekey_header(fs, buf);
+	err = err ? err : vault_root_key(buf, offer, ret);
+	free(buf);
 	return err;
 }

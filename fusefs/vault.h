@@ -113,9 +113,18 @@ int vault_write(struct vault *v) WARN_UNUSED;
 
 // ---- rotation (vault_rotate.c); one thread at a time, and not beside vault_write ----
 
-// The root key, from a secret of an open vault. Codes as vault_unlock.
-int vault_root_key(const struct vault *v, const struct secret *passphrase,
+// The header as it is in force, encoded (VAULT_HEADER_BYTES): what is on the host was not checked
+// since the vault was opened.
+int vault_copy_header(const struct vault *v, uint8_t *buf) WARN_UNUSED;
+// The root key, from such a copy and a secret that opens it. Codes as vault_unlock.
+int vault_root_key(uint8_t *buf, const struct secret *passphrase,
 		   uint8_t **ret_root_key) WARN_UNUSED;
+// Writes `next`, a header with other secrets that `ring` belongs to, durably to both files in the
+// place of v->h, and takes both over. After a failure *ret_in_force tells whether the new header
+// counts all the same (and was taken over): then one file holds it and the other may still hold the
+// state before.
+int vault_replace(struct vault *v, struct vault_header *next, const struct keyring *ring,
+		  int *ret_in_force) WARN_UNUSED;
 // A new master epoch, and the rotation written down, durably in both header files; only then the
 // key ring knows the new master. A header with no room for another epoch keeps its current one,
 // which is as good for all that is older. WERR_AUTH: not this vault's root key. On failure the

@@ -39,11 +39,47 @@ int vault_edit_open(struct host *host, const struct secret *offer, struct vault_
 	return 0;
 }
 
+int vault_edit_open_sealed(const struct vault_sealed *sealed, const struct secret *offer,
+			   struct vault_edit **ret)
+{
+	struct vault_edit *e = calloc(1, sizeof *e);
+
+	if (!e)
+		return WERR_NOMEM;
+	e->o.h = malloc(sizeof *e->o.h);
+	int err = e->o.h ? vault_unlock(sealed, offer, &e->o.root_key, &e->o.slot, e->o.h)
+			 : WERR_NOMEM;
+	if (err) {
+		vault_edit_close(e);
+		return err;
+	}
+	*ret = e;
+	return 0;
+}
+
+int vault_edit_encode(const struct vault_edit *e, const uint8_t **ret_root_key, uint8_t *buf)
+{
+	struct keyring *ring = NULL;
+	int err = keyring_new(e->o.h, e->o.root_key, &ring);
+
+	if (!err)
+		err = vault_header_encode(e->o.h, keyring_header_mac(ring), buf);
+	keyring_free(ring);
+	if (!err)
+		*ret_root_key = e->o.root_key;
+	return err;
+}
+
+int vault_edit_follow(struct vault_edit *e, const uint8_t *buf)
+{
+	return vault_header_decode(buf, VAULT_HEADER_BYTES, e->o.root_key, e->o.h);
+}
+
 void vault_edit_close(struct vault_edit *e)
 {
 	if (!e)
 		return;
-	if (e->host->anchor)
+	if (e->host && e->host->anchor)
 		anchor_forget(e->host->anchor);
 	keyring_free(e->before);
 	vault_opened_clear(&e->o);
@@ -67,7 +103,7 @@ const char *vault_edit_foreign(const struct vault_edit *e)
 
 int vault_edit_is_clean(const struct vault_edit *e)
 {
-	return e->o.h->state == VAULT_CLEAN;
+	return !e->host || e->o.h->state == VAULT_CLEAN;
 }
 
 int vault_edit_apply(struct vault_edit *e, const struct slot_change *change, unsigned *ret_index)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changing the secrets of a vault that is not mounted: open it with a secret once, change its slots
-// in memory, write. wardfs-vault(5), "Changing secrets". Not thread-safe per struct vault_edit.
+// Changing the secrets of a vault: open it with a secret once, change its slots in memory, write,
+// or hand the result to the process that has it mounted. wardfs-vault(5), "Changing secrets". Not
+// thread-safe per struct vault_edit.
 #ifndef WARDFS_FUSEFS_VAULT_EDIT_H
 #define WARDFS_FUSEFS_VAULT_EDIT_H
 
@@ -16,10 +17,21 @@ int vault_edit_open(struct host *host, const struct secret *offer,
 		    struct vault_edit **ret) WARN_UNUSED;
 void vault_edit_close(struct vault_edit *e); // forgets what was not written; wipes; NULL is fine
 
+// Of a vault that is mounted: the header comes from whoever serves it (rekey_header), and goes back
+// there instead of being written. Locks nothing.
+int vault_edit_open_sealed(const struct vault_sealed *sealed, const struct secret *offer,
+			   struct vault_edit **ret) WARN_UNUSED;
+// What rekey_apply takes: the root key that is to be, in secret memory (the edit's), and the
+// encoded header.
+int vault_edit_encode(const struct vault_edit *e, const uint8_t **ret_root_key,
+		      uint8_t *buf) WARN_UNUSED;
+// The header as it is in force after that: goes on from there. WERR_AUTH: somebody else's.
+int vault_edit_follow(struct vault_edit *e, const uint8_t *buf) WARN_UNUSED;
+
 const struct vault_header *vault_edit_header(const struct vault_edit *e);
 unsigned vault_edit_slot(const struct vault_edit *e); // the slot that the offer opened
-// Whether the vault was unmounted cleanly. Only then can it be changed: its journal can be read
-// under the root key of that time only.
+// Whether the vault was unmounted cleanly, or is mounted and served. Only then can it be changed:
+// its journal can be read under the root key of that time only.
 int vault_edit_is_clean(const struct vault_edit *e) WARN_UNUSED;
 // vault_foreign_copy.
 const char *vault_edit_foreign(const struct vault_edit *e);

@@ -13,22 +13,21 @@ static void free_cleanup(void *pp)
 }
 #define FREE_AUTO __attribute__((cleanup(free_cleanup)))
 
-int vault_root_key(const struct vault *v, const struct secret *passphrase, uint8_t **ret_root_key)
+int vault_copy_header(const struct vault *v, uint8_t *buf)
 {
-	struct vault_sealed sealed = {.buf = {NULL, NULL}};
-	FREE_AUTO uint8_t *buf = malloc(VAULT_HEADER_BYTES);
+	return vault_header_encode(v->h, keyring_header_mac(v->ring), buf);
+}
+
+int vault_root_key(uint8_t *buf, const struct secret *passphrase, uint8_t **ret_root_key)
+{
+	struct vault_sealed sealed = {.buf = {buf, NULL}};
 	FREE_AUTO struct vault_header *h = malloc(sizeof *h);
 
-	if (!buf || !h)
+	if (!h)
 		return WERR_NOMEM;
-	// The header as it stands in memory: what is on the host was not checked since the vault
-	// was opened.
-	int err = vault_header_encode(v->h, keyring_header_mac(v->ring), buf);
-	if (!err)
-		err = vault_header_peek(buf, VAULT_HEADER_BYTES, sealed.vault_id, sealed.infos);
+	int err = vault_header_peek(buf, VAULT_HEADER_BYTES, sealed.vault_id, sealed.infos);
 	if (err)
 		return err; // cppcheck-suppress memleak ; FREE_AUTO
-	sealed.buf[0] = buf;
 	return vault_unlock(&sealed, passphrase, ret_root_key, NULL, h);
 }
 

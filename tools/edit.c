@@ -4,13 +4,16 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "daemon/control_client.h"
 #include "daemon/statedir.h"
 #include "tools/calibrate.h"
+#include "tools/edit_mounted.h"
 #include "tools/progress.h"
 #include "tools/refusal.h"
 #include "tools/report.h"
 
-static int open_vault(struct edit *e, const struct secrets_source *source)
+// Takes the vault itself. WERR_BUSY, WERR_NOTVAULT: perhaps it is mounted, or a mount point.
+static int take_vault(struct edit *e)
 {
 	int err = host_posix_open(e->dir, 0, &e->host);
 
@@ -20,13 +23,45 @@ static int open_vault(struct edit *e, const struct secrets_source *source)
 		err = vault_read_sealed(e->host, &e->sealed);
 	if (!err)
 		err = statedir_attach(e->host, 0, &e->anchor);
-	if (err)
-		return report_vault(err, e->dir);
-	err = secrets_get(source, e->dir, &e->sealed, &e->offer);
+	return err;
+}
+
+static void let_go(struct edit *e)
+{
+	if (e->host)
+		e->host->ops->close(e->host);
+	anchor_free(e->anchor);
+	e->host = NULL;
+	e->anchor = NULL;
+}
+
+static int take(struct edit *e)
+{
+	int is_mounted = 0;
+	int err = take_vault(e);
+
+	if (err == WERR_BUSY || err == WERR_NOTVAULT) {
+		int failed = edit_mounted_begin(e, &is_mounted);
+
+		if (is_mounted) {
+			let_go(e);
+			return failed;
+		}
+	}
+	return err ? report_vault(err, e->dir) : 0;
+}
+
+static int open_vault(struct edit *e, const struct secrets_source *source)
+{
+	int err = take(e);
+
+	if (!err)
+		err = secrets_get(source, e->dir, &e->sealed, &e->offer);
 	if (err)
 		return err;
 	struct progress *p = progress_start("Deriving the key");
-	err = vault_edit_open(e->host, &e->offer, &e->vault);
+	err = e->client ? vault_edit_open_sealed(&e->sealed, &e->offer, &e->vault)
+			: vault_edit_open(e->host, &e->offer, &e->vault);
 	progress_stop(p);
 	if (err)
 		return refusal_report(err, e->dir, e->anchor);
@@ -56,9 +91,9 @@ void edit_end(struct edit *e)
 	vault_edit_close(e->vault);
 	secret_clear(&e->offer);
 	vault_sealed_clear(&e->sealed);
-	if (e->host)
-		e->host->ops->close(e->host);
-	anchor_free(e->anchor);
+	let_go(e);
+	if (e->client)
+		control_close(e->client);
 }
 
 static int report_apply(int err, const struct edit *e, const struct slot_change *change)
@@ -87,7 +122,7 @@ static int report_apply(int err, const struct edit *e, const struct slot_change 
 static int report_write(int err, const struct edit *e, int in_force)
 {
 	if (!in_force)
-		return report_vault(err, e->dir);
+		return e->client ? edit_mounted_report(err, e) : report_vault(err, e->dir);
 	return report_fail(err, e->dir,
 			   "the change is in force, but one of wardfs.vault and wardfs.vault.2 "
 			   "still holds the state before (%s); end the cause, then mount the "
@@ -105,7 +140,7 @@ int edit_apply(struct edit *e, const struct slot_change *change, unsigned *ret_i
 		progress_stop(p);
 		return report_apply(err, e, change);
 	}
-	err = vault_edit_write(e->vault, &in_force);
+	err = e->client ? edit_mounted_write(e, &in_force) : vault_edit_write(e->vault, &in_force);
 	progress_stop(p);
 	return err ? report_write(err, e, in_force) : 0;
 }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the verbs share that change the secrets of a vault that is not mounted: open it, ask,
-// change, write, and say what is in force afterwards.
+// What the verbs share that change the secrets of a vault: open it, ask, change, write, and say
+// what is in force afterwards. Where it is mounted its worker has the header, and writes it.
 #ifndef WARDFS_TOOLS_EDIT_H
 #define WARDFS_TOOLS_EDIT_H
+
+#include <limits.h>
 
 #include "fusefs/vault_edit.h"
 #include "tools/options.h"
 #include "tools/secrets.h"
+
+struct control_client;
 
 struct edit {
 	const char *dir;
@@ -15,9 +19,13 @@ struct edit {
 	struct vault_sealed sealed;
 	struct secret offer; // what opened it
 	struct vault_edit *vault;
+	// Of a mounted vault; NULL: it is not.
+	struct control_client *client;
+	char mnt[PATH_MAX];
 };
 
-// Locks the vault, gathers the secret and opens it. Prints what goes wrong. edit_end in any case.
+// dir: a vault, or the mount point of one. Locks the vault, or finds its mount, gathers the secret
+// and opens it. Prints what goes wrong. edit_end in any case.
 int edit_begin(const char *dir, const struct secrets_source *source, struct edit *ret) WARN_UNUSED;
 void edit_end(struct edit *e);
 

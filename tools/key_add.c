@@ -49,7 +49,7 @@ static const struct argp argp = {
 	.options = table,
 	.parser = parse,
 	.args_doc = "DIR",
-	.doc = "Adds a secret that opens the vault DIR, which must not be mounted: a passphrase "
+	.doc = "Adds a secret that opens the vault DIR, mounted or not: a passphrase "
 	       "where nothing else is named. Two new secrets make one keyslot that needs both.",
 	.children = children,
 };

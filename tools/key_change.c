@@ -43,7 +43,7 @@ static const struct argp argp = {
 	.args_doc = "DIR [SLOT]",
 	.doc = "Puts a new secret, of any kind, in the place of keyslot SLOT of the vault DIR, or "
 	       "of "
-	       "the one that the given secret opens. The vault must not be mounted. What is "
+	       "the one that the given secret opens. The vault may be mounted. What is "
 	       "written later is out of reach for the old secret and an old copy of the header.",
 	.children = children,
 };

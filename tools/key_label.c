@@ -28,7 +28,7 @@ static const struct argp_child children[] = {
 static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "DIR TEXT",
-	.doc = "Gives a keyslot of the vault DIR, which must not be mounted, another label: the "
+	.doc = "Gives a keyslot of the vault DIR another label: the "
 	       "slot "
 	       "that the given secret opens, since the label is sealed with it. The label can be "
 	       "read without a secret.",

@@ -43,7 +43,7 @@ static const struct argp argp = {
 	.options = table,
 	.parser = parse,
 	.args_doc = "DIR SLOT",
-	.doc = "Removes keyslot SLOT of the vault DIR, which must not be mounted. What is written "
+	.doc = "Removes keyslot SLOT of the vault DIR, mounted or not. What is written "
 	       "later is out of reach for the removed secret and an old copy of the header.",
 	.children = children,
 };
@@ -51,6 +51,11 @@ static const struct argp argp = {
 // Nothing opens the vault afterwards: a header without a keyslot is none.
 static int remove_last(struct edit *e, const struct request *r, unsigned index)
 {
+	if (e->client)
+		return report_fail(WERR_BUSY, e->dir,
+				   "keyslot %u is the last one, and a mounted vault is not "
+				   "destroyed: unmount it first, with 'wardfs umount %s'",
+				   index, e->mnt);
 	if (!r->yes) {
 		int err =
 			confirm_yes("This keyslot is the last one: nothing opens the vault without "

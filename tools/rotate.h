@@ -26,7 +26,8 @@ int rotate_offline(struct rotate_request *r) WARN_UNUSED;
 int rotate_mounted(struct rotate_request *r, const char *mnt) WARN_UNUSED;
 // The right order after a leak, up to the rotation itself: which keyslots stay, a new root key.
 // *ret_offer opens the vault afterwards; the caller clears it.
-int rotate_after_leak(struct rotate_request *r, struct secret *ret_offer) WARN_UNUSED;
+int rotate_after_leak(struct rotate_request *r, int is_mounted,
+		      struct secret *ret_offer) WARN_UNUSED;
 
 // A line about how far it is: on a terminal a bar that is drawn again and again, with json a line
 // for every call, else nothing.

@@ -127,11 +127,13 @@ static int wants_new(const struct rotate_request *r)
 		!confirm_yes("Is the secret that you just gave the one that leaked?"));
 }
 
-int rotate_after_leak(struct rotate_request *r, struct secret *ret_offer)
+int rotate_after_leak(struct rotate_request *r, int is_mounted, struct secret *ret_offer)
 {
 	struct edit e;
 	int err = edit_begin(r->target, &r->source, &e);
 
+	if (!err && (e.client != NULL) != is_mounted)
+		err = report_fail(WERR_BUSY, r->target, "is in use; name the mount point instead");
 	if (!err)
 		err = check_keep(&e, r);
 	if (!err)

@@ -95,7 +95,7 @@ static int start(struct control_client *c, struct rotate_request *r, struct rota
 
 	if (r->path)
 		json_object_set_new(params, "path", json_string(r->path));
-	int err = gather(c, r, &offer);
+	int err = r->after_leak ? rotate_after_leak(r, 1, &offer) : gather(c, r, &offer);
 	if (!err && (err = offer_pipe(&offer, &fd)))
 		err = report_fail(err, r->target, "cannot ask its worker: %s", werr_text(err));
 	if (err) {
@@ -169,9 +169,9 @@ static int run(struct control_client *c, struct rotate_request *r)
 		return report(err, r, c);
 	if (r->pause || r->resume)
 		return change(c, r, &st);
-	if (st.state == ROTATE_INCOMPLETE)
+	if (st.state == ROTATE_INCOMPLETE && !r->after_leak)
 		err = again(c, r, &st);
-	else if (!is_over(&st))
+	else if (!is_over(&st) || st.state == ROTATE_INCOMPLETE)
 		return report(WERR_BUSY, r, c);
 	else
 		err = start(c, r, &st);
@@ -182,11 +182,6 @@ int rotate_mounted(struct rotate_request *r, const char *mnt)
 {
 	struct control_client *c;
 
-	if (r->after_leak)
-		return report_fail(WERR_BUSY, r->target,
-				   "is mounted; a new root key needs it unmounted: 'wardfs umount "
-				   "%s', then rotate the vault directory",
-				   mnt);
 	int err = mounted_connect(mnt, &c);
 	if (err)
 		return err;

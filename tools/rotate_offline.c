@@ -169,7 +169,7 @@ int rotate_offline(struct rotate_request *r)
 	struct host *host = NULL;
 	struct vault *v;
 
-	int err = r->after_leak ? rotate_after_leak(r, &offer) : 0;
+	int err = r->after_leak ? rotate_after_leak(r, 0, &offer) : 0;
 	if (!err)
 		err = open_host(r->target, &host, &sealed, &anchor);
 	if (err || !host)

@@ -35,7 +35,7 @@ static const struct argp_child children[] = {
 static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "DIR",
-	.doc = "Replaces the passphrase of the vault DIR, which must not be mounted. What is "
+	.doc = "Replaces the passphrase of the vault DIR, mounted or not. What is "
 	       "written later is out of reach for the old passphrase and an old copy of the "
 	       "header.",
 	.children = children,

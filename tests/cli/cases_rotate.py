@@ -228,7 +228,8 @@ def rotate_after_a_leak(w):
     w.ok('key', 'add', *KDF, '--new-passfile', other, '--label', 'spare', v)
     w.refused(2, '--after-leak', 'rotate', '--keep', '1', v)
     w.ok('mount', v, mnt)
-    w.refused(6, ['mounted', 'umount'], 'rotate', '--after-leak', '--yes', mnt)
+    w.refused(6, 'mount point', 'rotate', '--after-leak', '--yes', v)
+    check(sums(mnt) == want, 'the content is another one')
     w.ok('umount', mnt)
     # Nobody is there to be asked: nothing goes unless it is said.
     before = w.ok('key', 'list', v, stdin=None)
@@ -242,6 +243,28 @@ def rotate_after_a_leak(w):
     w.ok('key', 'add', *KDF, '--new-passfile', other, v, stdin=b'a new one\n')
     check('removed' not in w.ok('rotate', '--after-leak', '--keep', '1', v, stdin=b'a new one\n'), 'removed')
     same(w, v, mnt, want, stdin=b'another\n')
+    same(w, v, mnt, want, stdin=b'a new one\n')
+
+
+@case
+def rotate_after_a_leak_of_a_mounted_vault(w):
+    v, mnt, want = filled(w)
+    new, other = w.path('new'), w.path('other')
+    for path, text in ((new, b'a new one\n'), (other, b'another\n')):
+        with open(path, 'wb') as f:
+            f.write(text)
+        os.chmod(path, 0o600)
+    w.ok('key', 'add', *KDF, '--new-passfile', other, v)
+    w.ok('mount', v, mnt)
+    before = pages(v)
+    with open(os.path.join(mnt, 'big'), 'rb') as held:
+        w.ok('rotate', '--after-leak', '--yes', '--new-passfile', new, *KDF, mnt)
+        check(hashlib.sha256(held.read()).hexdigest() == want['big'], 'the content of an open file')
+    check(not before & pages(v), 'pages are as they were before')
+    check(rotation(w, mnt)['epochs'] == 1, 'older epochs')
+    w.ok('umount', mnt)
+    w.refused(3, 'wrong passphrase', 'mount', v, mnt)
+    w.refused(3, 'wrong passphrase', 'mount', v, mnt, stdin=b'another\n')
     same(w, v, mnt, want, stdin=b'a new one\n')
 
 

@@ -38,5 +38,7 @@ void rotate_contents(struct model *m);
 void rotate_subtree(struct model *m);
 void rotate_while_used(struct model *m);
 void rotate_moved(struct model *m);
+void rekey_while_used(struct model *m);
+void rekey_while_rotating(struct model *m);
 
 #endif

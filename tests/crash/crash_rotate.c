@@ -109,3 +109,31 @@ void rotate_moved(struct model *m)
 	}
 	do_rotate_to_the_end(m);
 }
+
+// Another root key between writes, with what only memory and the journal know before and after it.
+void rekey_while_used(struct model *m)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		put(m, "d/e/pages", PAGES(i), PAGES(2));
+		sync_path(m, "d/e/pages");
+		put(m, "inline", 10 * i, 300);
+		do_rekey(m);
+		put(m, "d/long", PAGES(20 * i), PAGES(3));
+		sync_path(m, "d/long");
+	}
+	do_rotate(m, VAULT_ROTATION_KEYS, NULL);
+	do_rotate_to_the_end(m);
+}
+
+// A rotation whose epoch is overtaken ends with everything under the newest.
+void rekey_while_rotating(struct model *m)
+{
+	do_rotate(m, VAULT_ROTATION_CONTENTS, NULL);
+	for (unsigned i = 0; i < 6; i++) {
+		(void)do_rotate_steps(m, 4 + 3 * i);
+		put(m, "d/holes", PAGES(100 + i), 900);
+		if (i % 2 == 0)
+			do_rekey(m);
+	}
+	do_rotate_to_the_end(m);
+}

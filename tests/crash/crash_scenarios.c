@@ -437,5 +437,7 @@ const struct scenario scenarios[] = {
 	{"rotate-subtree", prepare_rotation, rotate_subtree},
 	{"rotate-while-used", prepare_rotation, rotate_while_used},
 	{"rotate-moved", prepare_rotation, rotate_moved},
+	{"rekey-while-used", prepare_rotation, rekey_while_used},
+	{"rekey-while-rotating", prepare_rotation, rekey_while_rotating},
 };
 const size_t n_scenarios = sizeof(scenarios) / sizeof(scenarios[0]);

@@ -117,6 +117,7 @@ void op_readlink(struct model *m);
 void op_rotate(struct model *m);
 void do_rotate(struct model *m, unsigned level, const char *path);
 // True while there is more to do.
+void do_rekey(struct model *m);
 int do_rotate_steps(struct model *m, uint64_t steps);
 void do_rotate_to_the_end(struct model *m);
 

@@ -88,10 +88,24 @@ void do_rotate_to_the_end(struct model *m)
 	TRACE_CHECK(!more || m->dark, "the rotation does not end");
 }
 
+void do_rekey(struct model *m)
+{
+	trace_op("%lu another root key", m->seq);
+	int err = world_rekey(m->world);
+
+	if (err != WERR_LIMIT)
+		(void)model_success(m, err);
+}
+
 void op_rotate(struct model *m)
 {
 	struct rotate_status st;
 
+	// Also in the middle of a rotation.
+	if (prng_chance(&m->rng, 4)) {
+		do_rekey(m);
+		return;
+	}
 	rotate_get_status(m->fs, &st);
 	if (st.state == ROTATE_IDLE || st.state == ROTATE_ENDED) {
 		if (prng_chance(&m->rng, 90))

@@ -6,6 +6,8 @@
 
 #include "crypto/rng.h"
 #include "crypto/secret.h"
+#include "fusefs/rekey.h"
+#include "fusefs/vault_edit.h"
 #include "fusefs/check.h"
 #include "fusefs/anchor.h"
 #include "fusefs/journal.h"
@@ -240,7 +242,6 @@ int world_open(struct world *w)
 	struct fs_params params = {
 		.manual = 1, .cache_mib = 1, .now = now, .now_arg = w, .log = note, .log_arg = w};
 
-	remember_anchor(w);
 	if (++w->opens % LOOK_EVERY == 0)
 		look(w);
 	int err = vault_open(host_with_anchor(w), &w->passphrase, 0, &w->vault);
@@ -256,6 +257,9 @@ int world_open(struct world *w)
 		w->vault = NULL;
 		drop_anchor(w);
 	}
+	// Not before: it may still be of another root key.
+	if (!err)
+		remember_anchor(w);
 	return err;
 }
 
@@ -363,11 +367,53 @@ int world_close(struct world *w)
 int world_rotate(struct world *w, const struct rotate_params *params)
 {
 	uint8_t *root_key = NULL;
-	int err = vault_root_key(w->vault, &w->passphrase, &root_key);
+	int err = rotate_root_key(w->fs, &w->passphrase, &root_key);
 
 	if (!err)
 		err = rotate_begin(w->fs, root_key, params);
 	secret_free(root_key);
+	return err;
+}
+
+static int rekey(struct world *w, uint8_t *buf)
+{
+	struct vault_sealed sealed = {.buf = {buf, NULL}};
+	struct vault_edit *e = NULL;
+	const uint8_t *root_key;
+	int in_force = 0;
+	int err = rekey_header(w->fs, buf);
+
+	if (!err)
+		err = vault_header_peek(buf, VAULT_HEADER_BYTES, sealed.vault_id, sealed.infos);
+	if (!err)
+		err = vault_edit_open_sealed(&sealed, &w->passphrase, &e);
+	if (err)
+		return err;
+	const struct slot_change change = {.verb = SLOT_REPLACE,
+					   .index = vault_edit_slot(e),
+					   .offer = &w->passphrase,
+					   .kind = KEYSLOT_PASSPHRASE,
+					   .kdf = sealed.infos[vault_edit_slot(e)].kdf};
+	err = vault_edit_apply(e, &change, NULL);
+	if (!err)
+		err = vault_edit_encode(e, &root_key, buf);
+	if (!err)
+		err = rekey_apply(w->fs, root_key, buf, &in_force);
+	vault_edit_close(e);
+	return err;
+}
+
+int world_rekey(struct world *w)
+{
+	uint8_t *buf = malloc(VAULT_HEADER_BYTES);
+	int err = buf ? rekey(w, buf) : WERR_NOMEM;
+
+	free(buf);
+	// An anchor of the root key before can be read only as long as its epoch is in the vault:
+	// restored after the next rotation it would be a foreign one, which a person has to accept.
+	if (w->anchor_old)
+		simhost_free(w->anchor_old);
+	w->anchor_old = NULL;
 	return err;
 }
 

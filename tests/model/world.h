@@ -27,6 +27,9 @@ int world_close(struct world *w) WARN_UNUSED;
 // rotate_begin with the root key of the vault.
 struct rotate_params;
 int world_rotate(struct world *w, const struct rotate_params *params) WARN_UNUSED;
+// Another root key and master epoch while the vault is in use: the passphrase's own slot is made
+// again, so that it opens what a crash leaves of either state. WERR_LIMIT: epochs are used up.
+int world_rekey(struct world *w) WARN_UNUSED;
 // Page 0 of an object's host file, as it stands there. 0: there is none.
 int world_read_object(struct world *w, uint64_t number, uint8_t page[static 4096]);
 // SIGKILL: what was written to the host is there.
