@@ -19,7 +19,7 @@ struct unflushed {
 };
 
 // Positions (tail, head, ghost) count bytes of the log since open, laps included, so that they only
-// grow; position p stands at LOG_START + p % log_bytes of the file.
+// grow; position p stands at JOURNALFILE_LOG_START + p % log_bytes of the file.
 struct journal {
 	struct host *host;
 	const struct keyring *ring;
