@@ -299,7 +299,7 @@ static int give(struct keyless_holder *h, int sock)
 	if (err)
 		return err;
 	lock_wire_close(fds);
-	m = (struct lock_wire){.kind = LOCK_WIRE_HOLD};
+	m = (struct lock_wire){.kind = LOCK_WIRE_HOLD, .identity = h->state.identity};
 	err = lock_wire_send(sock, &m, &h->lock_fd, 1);
 	if (!err)
 		err = lock_wire_receive(sock, LOCK_WIRE_GIVE, -1, &m, fds);

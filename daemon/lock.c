@@ -133,6 +133,15 @@ static int make_face(const struct lock_params *p, struct keyless_face *ret)
 	return 0;
 }
 
+static struct lock_identity identity_of(const struct vault_header *h)
+{
+	struct lock_identity id = {.root_incarnation = h->root_incarnation,
+				   .write_counter = h->write_counter};
+
+	memcpy(id.vault_id, h->vault_id, sizeof(id.vault_id));
+	return id;
+}
+
 static int send_state(const struct lock_params *p, const struct handover_node *nodes, size_t len)
 {
 	struct lock_wire m = {.kind = LOCK_WIRE_HAND, .count = len};
@@ -148,6 +157,7 @@ static int send_state(const struct lock_params *p, const struct handover_node *n
 		return err;
 	state = to;
 	err = make_face(p, &state->face);
+	state->identity = identity_of(p->header);
 	fuse_server_connection(p->server, &c);
 	state->init_len = c.init_len;
 	memcpy(state->init, c.init, sizeof(state->init));
@@ -184,7 +194,7 @@ int lock_hand_over(const struct lock_params *p)
 
 // ---- the way back ----
 
-int lock_ask(int sock, int *ret_fd)
+int lock_ask(int sock, int *ret_fd, struct lock_identity *ret)
 {
 	struct lock_wire m = {.kind = LOCK_WIRE_ASK};
 	int fds[LOCK_WIRE_FDS];
@@ -194,10 +204,22 @@ int lock_ask(int sock, int *ret_fd)
 		err = lock_wire_receive(sock, LOCK_WIRE_HOLD, ANSWER_MS, &m, fds);
 	if (err)
 		return err;
+	*ret = m.identity;
 	*ret_fd = fds[0];
 	fds[0] = -1;
 	lock_wire_close(fds);
 	return *ret_fd >= 0 ? 0 : WERR_MALFORMED;
+}
+
+int lock_compare(const struct lock_identity *locked, const struct vault_header *h)
+{
+	const struct lock_identity id = identity_of(h);
+
+	if (memcmp(id.vault_id, locked->vault_id, sizeof(id.vault_id)) != 0 ||
+	    id.root_incarnation != locked->root_incarnation)
+		return WERR_AUTH;
+	// An unlocking that was cut short may have written it since.
+	return id.write_counter < locked->write_counter ? WERR_ROLLBACK : 0;
 }
 
 static int check_taken(const struct lock_wire *m, const int fds[static LOCK_WIRE_FDS],

@@ -5,7 +5,9 @@
 #ifndef WARDFS_DAEMON_LOCK_H
 #define WARDFS_DAEMON_LOCK_H
 
+#include "crypto/vault_header.h"
 #include "crypto/werr.h"
+#include "daemon/lock_wire.h"
 #include "fusefs/fs.h"
 #include "fusefs/fuse_server.h"
 #include "fusefs/handover.h"
@@ -15,8 +17,9 @@ struct lock_params {
 	struct fs *fs;
 	struct fuse_server *server;
 	struct host *host; // of host_posix_open
-	int sock;          // to the keyless process; the caller's
-	int error;         // errno for what is refused
+	const struct vault_header *header;
+	int sock;     // to the keyless process; the caller's
+	int error;    // errno for what is refused
 	int drain_ms; // so long the kernel may take to write back what it holds; the rest waits
 		      // in the kernel until the unlocking
 };
@@ -42,9 +45,11 @@ struct lock_taken {
 	size_t parked_count;
 };
 
-// The descriptor that holds the vault's lock, for host_posix_take_lock. WERR_INTERRUPTED: nobody is
-// there.
-int lock_ask(int sock, int *ret_fd) WARN_UNUSED;
+// The descriptor that holds the vault's lock, for host_posix_take_lock, and which vault it is.
+// WERR_INTERRUPTED: nobody is there.
+int lock_ask(int sock, int *ret_fd, struct lock_identity *ret) WARN_UNUSED;
+// Whether the header is that vault's. WERR_AUTH: another's. WERR_ROLLBACK: an older one.
+int lock_compare(const struct lock_identity *locked, const struct vault_header *h) WARN_UNUSED;
 // The keyless process stops serving and gives what it has. Until lock_have it takes everything back
 // when this process ends.
 int lock_take(int sock, struct lock_taken *ret) WARN_UNUSED;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "crypto/keyslot.h"
 #include "crypto/werr.h"
 #include "fusefs/fuse_server.h"
 #include "fusefs/keyless.h"
@@ -30,17 +31,26 @@ enum lock_wire_kind {
 	LOCK_WIRE_GIVEN, // [state, channel, parked requests]
 };
 
+// Which vault, and no earlier state of it: what is locked is unlocked as that and as nothing else.
+struct lock_identity {
+	uint8_t vault_id[VAULT_ID_BYTES];
+	uint64_t root_incarnation;
+	uint64_t write_counter; // of the header
+};
+
 struct lock_wire {
 	uint32_t kind;
 	int32_t code;
 	uint64_t count; // numbers, nodes
 	uint64_t bytes; // of the shared memory
 	uint64_t parked_count, parked_bytes;
+	struct lock_identity identity; // HOLD
 };
 
 // The state, at the start of its shared memory; `count` nodes follow.
 struct lock_state {
 	struct keyless_face face;
+	struct lock_identity identity;
 	uint64_t init_len;
 	uint8_t init[sizeof(((struct fuse_connection *)0)->init)];
 };

@@ -120,8 +120,10 @@ static void explain(struct worker *w)
 	if (!w->anchor)
 		return;
 	anchor_get(w->anchor, &s);
-	if (anchor_refusal(&s, w->detail, sizeof(w->detail)) <= 0)
+	// It may have been refused for something else, which has said why.
+	if (anchor_refusal(&s, line, sizeof(line)) <= 0)
 		return;
+	memcpy(w->detail, line, sizeof(line));
 	for (unsigned n = 0; anchor_change_line(&s, n, line, sizeof(line)) > 0; n++)
 		worker_say(w, CHANNEL_WARN, 0, 0, line);
 }

@@ -80,6 +80,7 @@ static struct lock_params params_of(struct worker *w)
 		.fs = w->fs,
 		.server = w->server,
 		.host = w->vault->host,
+		.header = w->vault->h,
 		.sock = w->lock_sock,
 		.error = w->opts.lock_errno ? w->opts.lock_errno : EKEYREVOKED,
 		.drain_ms = w->lock_ms * 2 / 5 < DRAIN_MS_MAX ? w->lock_ms * 2 / 5 : DRAIN_MS_MAX,
@@ -195,6 +196,22 @@ int worker_hand_over(struct worker *w, int *ret_gone)
 
 // ---- taking back ----
 
+// The same secret may open other vaults too: none of them is served in the place of the locked one.
+static int is_locked_one(struct worker *w, const struct lock_identity *locked)
+{
+	int err = lock_compare(locked, w->vault->h);
+
+	if (err == WERR_AUTH)
+		snprintf(w->detail, sizeof(w->detail),
+			 "another vault is in the place of the one that was locked; put its own "
+			 "files back");
+	if (err == WERR_ROLLBACK)
+		snprintf(w->detail, sizeof(w->detail),
+			 "the vault header is an older one than at the locking; put the newest "
+			 "files back");
+	return err;
+}
+
 int worker_ask_lock(struct worker *w)
 {
 	int sock, fd;
@@ -209,10 +226,13 @@ int worker_ask_lock(struct worker *w)
 	}
 	snprintf(w->device, sizeof(w->device), "%.*s", (int)sizeof(w->device) - 1, w->answer.text);
 	w->lock_sock = sock;
-	int err = lock_ask(sock, &fd);
+	struct lock_identity locked;
+	int err = lock_ask(sock, &fd, &locked);
 	if (err)
 		return err;
-	err = host_posix_take_lock(w->vault->host, fd);
+	err = is_locked_one(w, &locked);
+	if (!err)
+		err = host_posix_take_lock(w->vault->host, fd);
 	close(fd);
 	return err;
 }

@@ -41,9 +41,13 @@ static void make_ends(void)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
 }
 
+static struct vault_header header = {
+	.vault_id = "the locked vault", .root_incarnation = 7, .write_counter = 9};
+
 static struct lock_params lock_with(void)
 {
 	return (struct lock_params){.fs = backend,
+				    .header = &header,
 				    .server = peer.server,
 				    .host = backend_host(),
 				    .sock = ends[0],
@@ -80,8 +84,26 @@ static void lock(void)
 	close(ends[1]);
 }
 
+static void same_vault_only(const struct lock_identity *locked)
+{
+	struct vault_header h = header;
+
+	ck_assert_int_eq(lock_compare(locked, &h), 0);
+	h.write_counter++;
+	ck_assert_int_eq(lock_compare(locked, &h), 0);
+	h.write_counter -= 2;
+	ck_assert_int_eq(lock_compare(locked, &h), WERR_ROLLBACK);
+	h = header;
+	h.root_incarnation++;
+	ck_assert_int_eq(lock_compare(locked, &h), WERR_AUTH);
+	h = header;
+	h.vault_id[15] ^= 1;
+	ck_assert_int_eq(lock_compare(locked, &h), WERR_AUTH);
+}
+
 static void unlock(void)
 {
+	struct lock_identity locked;
 	struct lock_taken t;
 	struct mountopts opts;
 	size_t lost;
@@ -89,7 +111,8 @@ static void unlock(void)
 
 	make_ends();
 	ck_assert_int_eq(pthread_create(&other, NULL, give, NULL), 0);
-	ck_assert_int_eq(lock_ask(ends[0], &fd), 0);
+	ck_assert_int_eq(lock_ask(ends[0], &fd, &locked), 0);
+	same_vault_only(&locked);
 	// The lock goes from one to the next: nobody else can have it in between.
 	backend = backend_reopen(backend, 1, fd);
 	close(fd);
@@ -222,6 +245,7 @@ START_TEST(unlocker_dies)
 {
 	uint64_t file = call_make_file(FUSE_ROOT_ID, "file", 0600);
 	struct lock_taken t;
+	struct lock_identity locked;
 	int fd;
 
 	call_expect(call_write(file, 0, "content", 7, FUSE_WRITE_CACHE), 0);
@@ -230,7 +254,7 @@ START_TEST(unlocker_dies)
 		make_ends();
 		ck_assert_int_eq(pthread_create(&other, NULL, give, NULL), 0);
 		if (step > 0) {
-			ck_assert_int_eq(lock_ask(ends[0], &fd), 0);
+			ck_assert_int_eq(lock_ask(ends[0], &fd, &locked), 0);
 			close(fd);
 		}
 		if (step > 1) {

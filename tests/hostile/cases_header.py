@@ -331,6 +331,30 @@ def rolled_back_under_a_locked_mount(v):
 
 
 @hostile
+def another_vault_under_a_locked_mount(v):
+    """One that the same passphrase opens, and an older header where no anchor is asked."""
+    v.w.ok('init', *CHEAP, v.w.path('second'))
+    old = v.clone()
+    v.w.ok('mount', v.dir, v.mnt)
+    v.w.ok('lock', v.mnt)
+    locked = v.clone('locked')
+    anchors = v.w.env()['XDG_STATE_HOME'] + '/wardfs'
+    for name in os.listdir(anchors):
+        if os.path.exists(os.path.join(anchors, name, 'anchor')):
+            os.unlink(os.path.join(anchors, name, 'anchor'))
+    names = (*VAULT_FILES, 'wardfs.journal')
+    for words, place in (('another vault is in the place', 'second'), ('an older one than at the locking', old)):
+        for name in names:
+            shutil.copyfile(v.w.path(place, name), v.top(name))
+        v.w.refused(4, words, 'unlock', v.mnt)
+        for name in names:
+            put(v.top(name), 0, get(os.path.join(locked, name), 0, 8 << 20))
+    v.w.ok('unlock', v.mnt)
+    v.same()
+    v.w.ok('umount', v.mnt)
+
+
+@hostile
 def header_files_of_two_vaults(v):
     """With one passphrase both would open."""
     v.w.ok('init', *CHEAP, v.w.path('second'))
