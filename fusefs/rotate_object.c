@@ -96,10 +96,13 @@ static int renew(struct fs *fs, struct rotation *r, struct node *n)
 }
 
 // Whether the pages have to be sealed again: asked for, or there is no room for a new data key.
-static bool wants_content(const struct rotation *r, const struct object *o)
+// Names and attributes, the pages of a directory, are few and tell much: no level leaves them.
+static bool wants_content(const struct rotation *r, const struct node *n)
 {
-	return object_keys_count(o->keys) > 1 &&
-	       (r->what.level == VAULT_ROTATION_CONTENTS || object_keys_full(o->keys));
+	const struct object_keys *keys = n->obj->keys;
+
+	return object_keys_count(keys) > 1 && (r->what.level == VAULT_ROTATION_CONTENTS ||
+					       n->type == OBJECT_DIR || object_keys_full(keys));
 }
 
 int rotate_object(struct fs *fs, struct rotation *r, struct node *n)
@@ -117,7 +120,7 @@ int rotate_object(struct fs *fs, struct rotation *r, struct node *n)
 	// What was never stored gets current keys when it is.
 	if (!atomic_load(&n->orphan) && n->generation && n->obj->keys) {
 		err = renew(fs, r, n);
-		if (err == 0 && wants_content(r, n->obj)) {
+		if (err == 0 && wants_content(r, n)) {
 			struct object *o = n->obj;
 
 			if (o->layout == LAYOUT_INLINE) {

@@ -93,11 +93,13 @@ static enum basis ask_mount(const char *dir, const struct slotlist *list)
 
 static const char *const basis_words[] = {"files", "secret", "mount", "contradicted"};
 
-static const char former_text[] = "Whoever once had a secret that was removed or changed cannot "
-				  "read what was written since, even "
-				  "with an old copy of the header. What was written before, and "
-				  "not again since, they can still "
-				  "read if they kept such a copy.";
+static const char former_text[] =
+	"Whoever once had a secret that was removed or changed cannot read what is written after "
+	"the "
+	"removal, on machines that know of it, even with an old copy of the header. What was "
+	"written before, and not again since, they can still read, and alter unnoticed, if they "
+	"kept "
+	"such a copy, until 'wardfs rotate --contents' has ended.";
 
 // How many times the root key was replaced since the oldest key that is still needed.
 static unsigned older_epochs(const struct slotlist *list)
@@ -182,9 +184,10 @@ static void print_text(const struct slotlist *list, enum basis basis)
 		       "--contents' ends that.\n",
 		       older_epochs(list), older_epochs(list) == 1 ? "key is" : "keys are");
 	else
-		puts("Here there is nothing of that kind: no secret was removed or changed since "
-		     "the "
-		     "vault was made\nor last rotated.");
+		puts("No secret was removed or changed since the vault was made or last rotated.\n"
+		     "Where that rotation was one without --contents, pages of larger files can "
+		     "still be "
+		     "under\nkeys of before.");
 }
 
 int verb_who(int argc, char **argv)
