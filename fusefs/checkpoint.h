@@ -22,6 +22,7 @@ struct part {
 	unsigned flags;
 	size_t first, count;
 	uint64_t placed_end; // what the images know of
+	uint64_t size;       // of the content, in the header
 	uint16_t newest;     // data key that the header knows
 	uint32_t trimmed_epoch;
 	uint16_t trimmed_to; // newest data key of the object when `trimmed` was made of its keys

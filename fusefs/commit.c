@@ -86,7 +86,7 @@ int rec_new_content(struct fs *fs, struct record *r, struct node *n)
 		record_page(r, &ref, 0, &p->dirty->seal, p->dirty->cipher);
 	}
 	o->logged_size = n->attr.size;
-	o->logged_layout = o->layout;
+	o->logged_since_cut = true;
 	return r->err;
 }
 
@@ -276,7 +276,6 @@ static int log_state(struct fs *fs, struct record *r, struct node *n, bool *ret_
 	struct objref ref = node_objref(n);
 	bool content = o->unlogged_content && n->type != OBJECT_DIR;
 	uint64_t from = o->unlogged_from, size = o->logged_size;
-	uint16_t layout = o->logged_layout;
 	int err = 0;
 
 	if (content && o->layout == LAYOUT_INLINE) {
@@ -297,7 +296,6 @@ static int log_state(struct fs *fs, struct record *r, struct node *n, bool *ret_
 	if (err == 0 && content) {
 		o->unlogged_content = false;
 		o->logged_size = n->attr.size;
-		o->logged_layout = o->layout;
 	}
 	if (err == 0) {
 		rec_attr(fs, r, n);
@@ -307,10 +305,10 @@ static int log_state(struct fs *fs, struct record *r, struct node *n, bool *ret_
 		o->unlogged_content |= content;
 		o->unlogged_from = from;
 		o->logged_size = size;
-		o->logged_layout = layout;
 		return err;
 	}
 	if (content) {
+		o->logged_since_cut = true;
 		o->unlogged_from = o->guard; // what is below it has been logged now, or is a hole
 	}
 	o->unlogged_xattr = n->unlogged_attr = false;

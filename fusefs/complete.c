@@ -47,7 +47,7 @@ static void give_back(struct fs *fs, struct node *n, uint64_t through)
 	if (hostcache_get(fs->hc, n->number, HOST_RDWR, &f)) {
 		return;
 	}
-	hostcache_dirty(fs->hc, f);
+	// Not marked as unflushed: nothing refers to what is given back, so it may also come back.
 	uint64_t end = pages_of(n->attr.size), from = o->drop_from,
 		 to = o->drop_to < end ? o->drop_to : end;
 	int err = 0;
@@ -133,6 +133,12 @@ static void free_orphan(struct fs *fs, struct node *n)
 		free(list);
 	}
 	o->guard = 0;
+	struct host_file *f;
+	if (o->on_host && hostcache_get(fs->hc, n->number, HOST_RDWR, &f) == 0) {
+		hostcache_clean(fs->hc,
+				f); // else each removed file that is open keeps a descriptor
+		hostcache_put(fs->hc, f);
+	}
 }
 
 static void complete_part(struct fs *fs, const struct checkpoint *c, struct part *p)
@@ -169,8 +175,9 @@ static void complete_part(struct fs *fs, const struct checkpoint *c, struct part
 		}
 		if (unchanged) {
 			o->unlogged_content = o->unlogged_xattr = false;
-			o->logged_size = n->attr.size;
-			o->logged_layout = o->layout;
+		}
+		if (!o->logged_since_cut) {
+			o->logged_size = p->size;
 		}
 		if (unchanged && o->overlay.count == 0) {
 			// The journal and this checkpoint agree on the size: nothing refers to what

@@ -258,6 +258,8 @@ static int seal_object(struct fs *fs, struct checkpoint *c, struct part *p, stru
 	if (err == 0) {
 		p->sealed = true;
 		p->placed_end = o->placed_end;
+		p->size = n->attr.size;
+		o->logged_since_cut = false;
 		p->newest = object_keys_newest(keys);
 		o->guard = o->placed_end > o->guard ? o->placed_end : o->guard;
 		n->generation = c->generation;

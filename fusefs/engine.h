@@ -98,8 +98,8 @@ struct object {
 				// no record
 	uint64_t placed_end;
 	uint64_t flushed_to; // of those, the ones below this index have been datasynced
-	uint64_t logged_size;
-	uint16_t logged_layout;
+	uint64_t logged_size;  // that a crash leaves: of the last checkpoint, or of a record since
+	bool logged_since_cut; // of a record that the checkpoint in progress does not have
 	uint64_t data_seals;
 	uint64_t header_seals;
 	uint64_t parent_number; // as the header says it: a hint for repair and replay

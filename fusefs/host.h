@@ -134,6 +134,8 @@ int hostcache_get(struct hostcache *c, uint64_t number, unsigned flags,
 void hostcache_put(struct hostcache *c, struct host_file *f);
 // Marks as written (unflushed): call before the first write of each borrow.
 void hostcache_dirty(struct hostcache *c, struct host_file *f);
+// Takes the mark away: nobody will ask for what was written after a crash.
+void hostcache_clean(struct hostcache *c, struct host_file *f);
 // datasync, and on success clears the mark unless hostcache_dirty was called meanwhile. A failure
 // keeps the mark; the caller rewrites and tries again.
 int hostcache_sync(struct hostcache *c, struct host_file *f) WARN_UNUSED;

@@ -304,7 +304,6 @@ static int new_object(struct fs *fs, struct node *n)
 	struct object *o = n->obj;
 
 	o->layout = n->type == OBJECT_DIR ? LAYOUT_TREE : LAYOUT_INLINE;
-	o->logged_layout = o->layout;
 	if (n->type == OBJECT_DIR) {
 		int err = table_new(&o->table);
 		return err ? err : object_tree_init(fs, n);
@@ -485,7 +484,7 @@ static int load_body(struct fs *fs, struct node *n, const struct object_header *
 {
 	struct object *o = n->obj;
 
-	o->layout = o->logged_layout = h->layout;
+	o->layout = h->layout;
 	o->data_seals = h->data_seals;
 	o->header_seals = h->header_seals;
 	o->parent_number = h->parent_number;

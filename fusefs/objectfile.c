@@ -285,6 +285,16 @@ void hostcache_dirty(struct hostcache *c, struct host_file *f)
 	pthread_mutex_unlock(&c->lock);
 }
 
+void hostcache_clean(struct hostcache *c, struct host_file *f)
+{
+	struct entry *e = f->cache;
+
+	pthread_mutex_lock(&c->lock);
+	c->unflushed -= e->dirty != 0;
+	e->dirty = 0;
+	pthread_mutex_unlock(&c->lock);
+}
+
 int hostcache_sync(struct hostcache *c, struct host_file *f)
 {
 	struct entry *e = f->cache;

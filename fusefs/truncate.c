@@ -34,10 +34,14 @@ static int log_drop(struct fs *fs, struct node *n, uint64_t from, uint64_t to, u
 	rec_attr(fs, &r, n);
 	record_size(&r, &ref, o->logged_size, LAYOUT_TREE);
 	record_drop(&r, &ref, from, to);
-	o->logged_layout = LAYOUT_TREE;
+	o->logged_since_cut = true;
 	// Also when it fails: a checkpoint that is under way may still refer to these pages.
 	o->drop_sequence = journal_sequence(fs->j) + 1;
-	return rec_append(fs, &r, &o->drop_sequence);
+	int err = rec_append(fs, &r, &o->drop_sequence);
+	if (err) { // the tree has dropped them: no checkpoint may make durable what was refused
+		fs_set_read_only(fs, "the journal could not be written");
+	}
+	return err;
 }
 
 // Drops whole pages. Pending overlay pages still have to reach their places (a checkpoint's images
