@@ -133,10 +133,10 @@ static void free_orphan(struct fs *fs, struct node *n)
 		free(list);
 	}
 	o->guard = 0;
+	// Else each removed file that is open would keep a descriptor.
 	struct host_file *f;
 	if (o->on_host && hostcache_get(fs->hc, n->number, HOST_RDWR, &f) == 0) {
-		hostcache_clean(fs->hc,
-				f); // else each removed file that is open keeps a descriptor
+		hostcache_clean(fs->hc, f);
 		hostcache_put(fs->hc, f);
 	}
 }
