@@ -97,7 +97,7 @@ struct object {
 	uint64_t unlogged_from; // content pages [unlogged_from, placed_end) at their places are in
 				// no record
 	uint64_t placed_end;
-	uint64_t flushed_to; // of those, the ones below this index have been datasynced
+	uint64_t flushed_to;   // of those, the ones below this index have been datasynced
 	uint64_t logged_size;  // that a crash leaves: of the last checkpoint, or of a record since
 	bool logged_since_cut; // of a record that the checkpoint in progress does not have
 	uint64_t data_seals;
