@@ -39,7 +39,7 @@ enum check_kind {
 	CHECK_OBJECT_HEADER,  // its header page does not open
 	CHECK_SWAPPED,        // another object's header stands in its place
 	CHECK_OLD,            // older than its directory allows
-	CHECK_NEWER,          // of a later mount than the vault header knows
+	CHECK_NEWER,          // newer than its directory or the vault header knows
 	CHECK_NODE_PAGE,      // a page of seals does not open: what it covers cannot be read
 	CHECK_DATA_PAGE,      // a page of content does not open
 	CHECK_XATTR_PAGE,     // extended attributes do not open

@@ -55,8 +55,9 @@ static const struct row {
 	[CHECK_OLD] = {"object-old", CHECK_TAMPERED, true, "it is older than its directory allows",
 		       "moves the old copy aside and keeps the name, as a marked file of holes"},
 	[CHECK_NEWER] = {"object-newer", CHECK_TAMPERED, false,
-			 "it is of a later mount than the vault header knows",
-			 "nothing: the vault header is an old copy; restore the newest one"},
+			 "it is newer than its directory or the vault header knows",
+			 "nothing: it is of another copy of the vault, or they are old copies; "
+			 "restore the newest one"},
 	[CHECK_NODE_PAGE] = {"node-page", CHECK_DAMAGE, true,
 			     "a page of seals does not open: the pages that it covers are lost",
 			     "makes them holes and marks the file"},

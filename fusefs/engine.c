@@ -12,6 +12,7 @@
 #include "fusefs/salvage.h"
 #include "fusefs/planted.h"
 
+#define FIRST_CHECKPOINT_MAX (1u << 24)
 #define CACHE_MIB_DEFAULT 64u
 #define OVERLAY_MIB_DEFAULT 32u
 #define DESCRIPTORS_DEFAULT 512u
@@ -400,7 +401,11 @@ static void set_params(struct fs *fs, struct vault *v, const struct fs_params *p
 	fs->params.descriptors = params->descriptors ? params->descriptors : DESCRIPTORS_DEFAULT;
 	fs->fsync_tail = &fs->fsync_head;
 	fs->flush_tail = &fs->flush_head;
-	atomic_store(&fs->k, 1);
+	// Two copies of the vault that go their own ways have mounts with the same number, and must
+	// not have the same generations.
+	uint32_t first;
+	rng_bytes(&first, sizeof first);
+	atomic_store(&fs->k, 1 + first % FIRST_CHECKPOINT_MAX);
 	atomic_store(&fs->epoch, v->h->epoch);
 	atomic_store(&fs->read_only, fs->params.readonly != 0);
 }

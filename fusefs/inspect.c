@@ -49,6 +49,10 @@ static int judge(const struct fs *fs, const struct expected *want, const struct 
 	if (in->h.generation < want->generation || in->id.epoch < want->epoch) {
 		return CHECK_OLD;
 	}
+	// While it is mounted the object may have been written since its entry was looked at.
+	if (in->h.generation > want->generation && want->generation && fs->params.readonly) {
+		return CHECK_NEWER;
+	}
 	return 0;
 }
 

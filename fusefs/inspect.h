@@ -18,7 +18,7 @@ struct expected {
 	uint64_t number;
 	uint64_t incarnation; // 0: any
 	uint8_t type;         // 0: any
-	uint64_t generation;  // least
+	uint64_t generation;  // least; exactly it where nobody writes; 0: any
 	uint32_t epoch;       // least
 };
 

@@ -563,6 +563,11 @@ static int open_header(struct fs *fs, struct node *n, const uint8_t *page, struc
 		return fs_refuse_older(fs, n->number, "older than its directory allows",
 				       h->generation, n->bound);
 	}
+	// Both are written by one checkpoint, and put right by one replay.
+	if (h->generation > n->bound && n->bound && !fs->replaying) {
+		return fs_refuse_older(fs, n->number, "newer than its directory knows",
+				       h->generation, n->bound);
+	}
 	// What this mount has written itself is known by its entry, or by the node.
 	if (h->generation >> 40 > fs->known_mount && h->generation > n->generation) {
 		return fs_refuse(fs, n->number, WERR_ROLLBACK,

@@ -95,9 +95,15 @@ def clones_that_diverge(v):
     for name in VAULT_FILES:
         shutil.copyfile(os.path.join(there, name), v.top(name))
     v.refused(4, 'older state')
-    # A file of the other clone is no older than this one's directory allows if it is of a mount with the same number,
-    # but older than what was written here since.
+    # A file of the other clone, of a mount with the same number.
     v.restore(here)
+    shutil.copyfile(v.old(there, 'small'), v.host('small'))
+    v.mount()
+    check(v.read('small') == errno.EIO, 'a file of the other clone was read')
+    check('than its directory' in v.lines(), v.lines())
+    v.umount()
+    # One that is older than what was written here since.
+    shutil.copyfile(v.old(here, 'small'), v.host('small'))
     v.mount()
     v.write('small', b'here again')
     v.umount()
@@ -114,9 +120,13 @@ def clones_that_diverge(v):
     check(v.read('small') == b'there', 'small')
     v.write('small', b'accepted')
     v.umount()
-    shutil.copyfile(v.old(here, 'small'), v.host('small'))
+    # Nor what is newer there than all that is known of it here.
+    for name in ('small', 'd/one'):
+        shutil.copyfile(v.old(here, name), v.host(name))
     v.mount()
-    check(v.read('small') == errno.EIO, 'the history that was given up came back')
+    for name in ('small', 'd/one'):
+        check(v.read(name) == errno.EIO, f'{name} of the history that was given up came back')
+    v.told('d/one', 'newer than its directory knows: generation ', 'older')
     v.umount()
 
 

@@ -147,6 +147,8 @@ class Object:
             raise OtherTime(f'{what}: written by a later mount than the vault header knows')
         if self.generation < self.entry.least_generation:
             raise OtherTime(f'{what}: old copy (generation)')
+        if self.generation > self.entry.least_generation > 0:
+            raise OtherTime(f'{what}: of another copy (generation)')
         unknown = [self.parent == 0, self.parent_incarnation == 0, name_bytes == 0]
         check(all(unknown) or not any(unknown), f'{what}: half a parent')
         check(b'\0' not in self.name and b'/' not in self.name, f'{what}: bad name')
