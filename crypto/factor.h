@@ -64,6 +64,7 @@ void factor_params_put(struct wcursor *c, enum factor f, const uint8_t *params, 
 // ---- key file: which bytes of the file ----
 
 #define FACTOR_KEYFILE_MAX (8u << 20) // most bytes that are read
+#define FACTOR_KEYFILE_MIN 16         // fewer make no new key: they could be guessed
 struct factor_keyfile {
 	uint64_t offset; // below 2^63
 	uint64_t length; // 0: to the end of the file

@@ -2,6 +2,7 @@
 // A key file: any file, or some bytes of one. Read once, bounded, never waited for.
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,8 +47,9 @@ static int open_file(const char *path, int *ret, int *ret_is_open_to_others)
 }
 
 // Hashes the bytes that count. WERR_NODATA: the file ends before them. WERR_LIMIT: it goes on for
-// more than is read.
-static int hash_range(int fd, const struct factor_keyfile *range, struct sha256 *hash)
+// more than is read. WERR_RANGE: fewer than `least`.
+static int hash_range(int fd, const struct factor_keyfile *range, uint64_t least,
+		      struct sha256 *hash)
 {
 	SECRET_AUTO uint8_t *chunk = secret_alloc(CHUNK_BYTES);
 	const uint64_t most = range->length ? range->length : FACTOR_KEYFILE_MAX + 1ull;
@@ -72,10 +74,12 @@ static int hash_range(int fd, const struct factor_keyfile *range, struct sha256 
 	}
 	if (done > FACTOR_KEYFILE_MAX)
 		return WERR_LIMIT;
-	return done == 0 || (range->length && done < range->length) ? WERR_NODATA : 0;
+	if (done == 0 || (range->length && done < range->length))
+		return WERR_NODATA;
+	return done < least ? WERR_RANGE : 0;
 }
 
-static int hash_file(const char *path, const struct factor_keyfile *range,
+static int hash_file(const char *path, const struct factor_keyfile *range, uint64_t least,
 		     uint8_t out[static SHA256_BYTES], int *ret_is_open_to_others)
 {
 	struct sha256 *hash = sha256_new();
@@ -85,7 +89,7 @@ static int hash_file(const char *path, const struct factor_keyfile *range,
 		return WERR_NOMEM;
 	int err = open_file(path, &fd, ret_is_open_to_others);
 	if (!err)
-		err = hash_range(fd, range, hash);
+		err = hash_range(fd, range, least, hash);
 	if (!err)
 		err = sha256_final(hash, out);
 	if (fd >= 0)
@@ -109,10 +113,36 @@ static int explain(int err, const char *path, const struct factor_keyfile *range
 	case WERR_LIMIT:
 		return factors_why(why, err, "key file %s: longer than %u MiB; use a part of it",
 				   path, FACTOR_KEYFILE_MAX >> 20);
+	case WERR_RANGE:
+		return factors_why(why, WERR_LIMIT,
+				   "key file %s: too short to be no guess; a key needs %d bytes, "
+				   "random ones",
+				   path, FACTOR_KEYFILE_MIN);
 	default:
 		return factors_why(why, err, "key file %s: %s; check the path", path,
 				   werr_text(err));
 	}
+}
+
+// Nobody vouches for the slot's parameters yet. Were they believed, whoever writes the header could
+// choose bytes of the file that he knows or can guess, such as the first one, and have the key file
+// open a vault of his own: so they must be what the user says.
+static int compare_range(const struct secrets_source *source, const struct factors_slot *slot,
+			 const struct factor_keyfile *range, char why[static FACTORS_WHY_BYTES])
+{
+	char size[64] = "";
+
+	if (range->offset == source->keyfile_offset && range->length == source->keyfile_length)
+		return 0;
+	if (range->length)
+		snprintf(size, sizeof(size), " --keyfile-size %llu",
+			 (unsigned long long)range->length);
+	factors_why(why, WERR_SECRET,
+		    "keyslot %u uses another part of its key file; if you made it so, say "
+		    "--keyfile-offset %llu%s",
+		    slot->index, (unsigned long long)range->offset, size);
+	report_hint(why);
+	return WERR_SECRET;
 }
 
 static int get(const struct secrets_source *source, const struct factors_slot *slot,
@@ -129,7 +159,10 @@ static int get(const struct secrets_source *source, const struct factors_slot *s
 	int err = factor_keyfile_decode(slot->params, slot->params_len, &range);
 	if (err)
 		return err;
-	err = hash_file(source->keyfile, &range, key, &others);
+	err = compare_range(source, slot, &range, why);
+	if (err)
+		return err;
+	err = hash_file(source->keyfile, &range, 1, key, &others);
 	if (err)
 		return explain(err, source->keyfile, &range, why);
 	err = secret_copy(ret, key, sizeof(key));
@@ -146,7 +179,7 @@ static int make(const struct secrets_new *fresh, struct wcursor *params, struct 
 	char why[FACTORS_WHY_BYTES];
 	int others = 0;
 
-	int err = hash_file(fresh->keyfile, &range, key, &others);
+	int err = hash_file(fresh->keyfile, &range, FACTOR_KEYFILE_MIN, key, &others);
 	if (err)
 		return report_fail(explain(err, fresh->keyfile, &range, why), NULL, "%s", why);
 	if (others)

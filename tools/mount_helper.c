@@ -16,6 +16,8 @@ static const struct {
 } sources[] = {
 	{"passfile=", "--passfile="},
 	{"keyfile=", "--keyfile="},
+	{"keyfile-offset=", "--keyfile-offset="},
+	{"keyfile-size=", "--keyfile-size="},
 	{"extpass=", "--extpass="},
 };
 

@@ -97,8 +97,18 @@ static const struct advice {
 	{WERR_IO, "input/output error; check the disk below it (dmesg)"},
 };
 
+static char hint[256];
+
+void report_hint(const char *text)
+{
+	if (!hint[0])
+		snprintf(hint, sizeof(hint), "%s", text);
+}
+
 int report_vault(int code, const char *dir)
 {
+	if (code == WERR_SECRET && hint[0])
+		return report_fail(code, dir, "wrong passphrase or other secret; %s", hint);
 	for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++) {
 		if (advices[i].code == code)
 			return report_fail(code, dir, "%s", advices[i].text);

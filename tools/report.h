@@ -22,4 +22,7 @@ int report_vault(int code, const char *dir);
 // not fit.
 void report_escape(const char *text, char *out, size_t cap);
 
+// What goes along with the next "wrong secret" of report_vault: the first such text counts.
+void report_hint(const char *text);
+
 #endif

@@ -26,6 +26,8 @@ struct secrets_source {
 	const char *prompt; // for it; NULL: "Passphrase"
 	int ask_passphrase; // even where a key file alone would do
 	const char *keyfile;
+	// Which bytes of it; 0, 0: all of them. Only a keyslot that takes just these is tried.
+	uint64_t keyfile_offset, keyfile_length;
 	struct passphrase_source recovery;
 	int use_recovery;
 	int use_tpm2;
@@ -41,7 +43,8 @@ struct secrets_source {
 		.hardware = {.pin = {.credential = "wardfs.pin"}}, .slot = -1 \
 	}
 
-// --passfile, --passfd, --extpass, --passphrase, --keyfile, --recovery, --recovery-file, --tpm2,
+// --passfile, --passfd, --extpass, --passphrase, --keyfile, --keyfile-offset, --keyfile-size,
+// --recovery, --recovery-file, --tpm2,
 // --fido2, --pinfile, --pinfd, --tpm2-device, --fido2-device, --slot. Input: struct secrets_source.
 extern const struct argp secrets_options;
 

@@ -83,6 +83,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_KEYFILE:
 		s->keyfile = arg;
 		return 0;
+	case KEY_OFFSET:
+		s->keyfile_offset = options_number(state, "keyfile-offset", arg, 0, INT64_MAX);
+		return 0;
+	case KEY_SIZE:
+		s->keyfile_length =
+			options_number(state, "keyfile-size", arg, 1, FACTOR_KEYFILE_MAX);
+		return 0;
 	case KEY_RECOVERY_FILE:
 		s->recovery.kind = PASSPHRASE_FILE;
 		s->recovery.path = arg;
@@ -94,6 +101,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_SLOT:
 		s->slot = (int)options_number(state, "slot", arg, 0, KEYSLOT_MAX - 1);
 		return 0;
+	case ARGP_KEY_END:
+		if ((s->keyfile_offset || s->keyfile_length) && !s->keyfile)
+			argp_failure(state, EXIT_WARD_USAGE, 0,
+				     "--keyfile-offset and --keyfile-size go with --keyfile");
+		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -103,6 +115,8 @@ static const struct argp_option table[] = {
 	{"passphrase", KEY_PASSPHRASE, NULL, 0,
 	 "ask for the passphrase, even where another secret would do", 2},
 	{"keyfile", KEY_KEYFILE, "FILE", 0, "the key file of a keyslot", 2},
+	{"keyfile-offset", KEY_OFFSET, "BYTES", 0, "where in FILE the key begins (default 0)", 2},
+	{"keyfile-size", KEY_SIZE, "BYTES", 0, "bytes of the key (default: to the end of FILE)", 2},
 	{"recovery", KEY_RECOVERY, NULL, 0, "ask for a recovery code", 2},
 	{"recovery-file", KEY_RECOVERY_FILE, "FILE", 0, "a recovery code, the first line of FILE",
 	 2},
@@ -143,8 +157,8 @@ static error_t parse_new(int key, char *arg, struct argp_state *state)
 		n->keyfile_offset = options_number(state, "new-keyfile-offset", arg, 0, INT64_MAX);
 		return 0;
 	case KEY_SIZE:
-		n->keyfile_length =
-			options_number(state, "new-keyfile-size", arg, 1, FACTOR_KEYFILE_MAX);
+		n->keyfile_length = options_number(state, "new-keyfile-size", arg,
+						   FACTOR_KEYFILE_MIN, FACTOR_KEYFILE_MAX);
 		return 0;
 	case KEY_RECOVERY:
 		n->use_recovery = 1;
@@ -172,7 +186,7 @@ static const struct argp_option new_table[] = {
 	{"new-keyfile-offset", KEY_OFFSET, "BYTES", 0, "where in FILE the key begins (default 0)",
 	 3},
 	{"new-keyfile-size", KEY_SIZE, "BYTES", 0,
-	 "bytes of the key, at most 8 MiB (default: to the end of FILE)", 3},
+	 "bytes of the key, 16 to 8 MiB (default: to the end of FILE)", 3},
 	{"new-recovery", KEY_RECOVERY, NULL, 0, "draw a recovery code and show it once", 3},
 	{"new-tpm2", KEY_TPM2, NULL, 0, "seal a secret in the machine's TPM, behind a PIN", 3},
 	{"new-fido2", KEY_FIDO2, NULL, 0, "take a secret from a FIDO2 token", 3},

@@ -2,6 +2,7 @@
 """Keyslots: every kind that is made of bytes, adding, removing, changing, testing; what is refused."""
 import json
 import os
+import shutil
 import subprocess
 import time
 
@@ -64,14 +65,48 @@ def key_file_in_the_middle_of_a_file(w):
     big = write(w.path('big'), data)
     w.ok('key', 'add', '--passfile', p, '--new-keyfile', big, '--new-keyfile-offset', '5000', '--new-keyfile-size',
          '64', v, stdin=None)
-    check(opens(w, v, '--keyfile', write(w.path('other'), bytes(5000) + data[5000:5064] + b'more'), stdin=None) == 1,
-          'only the bytes count')
-    w.refused(3, 'wrong', 'key', 'test', '--keyfile', write(w.path('wrong'), data[:5000] + bytes(100)), v, stdin=None)
-    w.refused(14, 'offset 5000', 'key', 'test', '--keyfile', write(w.path('short'), data[:5063]), v, stdin=None)
+    part = ('--keyfile-offset', '5000', '--keyfile-size', '64')
+    check(opens(w, v, '--keyfile', write(w.path('other'), bytes(5000) + data[5000:5064] + b'more'), *part,
+                stdin=None) == 1, 'only the bytes count')
+    mounts(w, v, '--keyfile', big, *part)
+    for said in ((), part[:2], part[2:], ('--keyfile-offset', '5001', '--keyfile-size', '64')):
+        w.refused(3, ['keyslot 1 uses another part', '--keyfile-offset 5000 --keyfile-size 64'], 'key', 'test',
+                  '--keyfile', big, *said, v, stdin=None)
+    w.refused(2, 'go with --keyfile', 'key', 'test', *part, v, stdin=None)
+    w.refused(3, 'wrong', 'key', 'test', '--keyfile', write(w.path('wrong'), data[:5000] + bytes(100)), *part, v,
+              stdin=None)
+    w.refused(14, 'offset 5000', 'key', 'test', '--keyfile', write(w.path('short'), data[:5063]), *part, v, stdin=None)
     w.refused(14, 'offset 2000000', 'key', 'add', '--passfile', p, '--new-keyfile', big, '--new-keyfile-offset',
               '2000000', v, stdin=None)
     w.refused(2, 'go with --new-keyfile', 'key', 'add', '--new-keyfile-offset', '3', v, stdin=None)
-    w.refused(16, 'out of bounds', 'key', 'add', '--new-keyfile', big, '--new-keyfile-size', '8388609', v, stdin=None)
+    for size in ('8388609', '15'):
+        w.refused(16, 'choose 16 to 8388608', 'key', 'add', '--new-keyfile', big, '--new-keyfile-size', size, v,
+                  stdin=None)
+    for name, offset in (('tiny', '0'), ('end', '5')):
+        tiny = write(w.path(name), os.urandom(15 + int(offset)))
+        w.refused(16, 'needs 16 bytes', 'key', 'add', '--passfile', p, '--new-keyfile', tiny, '--new-keyfile-offset',
+                  offset, v, stdin=None)
+    # Where another keyslot was tried in vain the hint comes along.
+    w.ok('key', 'add', '--passfile', p, '--new-keyfile', write(w.path('third'), os.urandom(64)), v, stdin=None)
+    w.refused(3, ['wrong', 'keyslot 1 uses another part'], 'key', 'test', '--keyfile', big, v, stdin=None)
+
+
+@case
+def key_file_does_not_open_a_vault_that_was_put_there(w):
+    """One whose keyslots take a byte of the file that can be guessed."""
+    v, p = w.vault(), passfile(w)
+    data = os.urandom(200)
+    key = write(w.path('key'), data)
+    w.ok('key', 'add', '--passfile', p, '--new-keyfile', key, v, stdin=None)
+    evil = w.vault('evil')
+    w.ok('key', 'add', '--passfile', p, '--new-keyfile', write(w.path('guess'), data[:16]), '--new-keyfile-offset', '0',
+         '--new-keyfile-size', '16', evil, stdin=None)
+    for name in (*VAULT_FILES, 'wardfs.journal'):
+        shutil.copyfile(os.path.join(evil, name), os.path.join(v, name))
+    before = snapshot(v)
+    w.refused(3, ['keyslot 1 uses another part', '--keyfile-size 16'], 'mount', '--keyfile', key, v, w.mountpoint(),
+              stdin=None)
+    check(snapshot(v) == before, 'something was written')
 
 
 @case
@@ -313,7 +348,7 @@ def tampered_parameters_in_one_file_do_not_lock_out(w):
     with open(os.path.join(v, 'wardfs.vault.2'), 'r+b') as f:
         f.seek(1024 + 3072 + 406)
         f.write(b'\x07')
-    w.refused(3, 'wrong', 'key', 'test', '--keyfile', key, v, stdin=None)
+    w.refused(3, 'keyslot 1 uses another part', 'key', 'test', '--keyfile', key, v, stdin=None)
 
 
 @case
