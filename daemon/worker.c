@@ -371,6 +371,8 @@ static int mount_and_serve(struct worker *w, int *ret_gone)
 	if (*ret_gone)
 		return 0;
 	w->stage = worker_is_ready(w) ? STAGE_CLOSE : STAGE_MOUNT;
+	if (w->stage == STAGE_CLOSE)
+		worker_stage(w, STAGE_CLOSE); // who waits sees that nobody holds the mount any more
 	int close_err = fs_close(w->fs);
 	if (close_err && !err)
 		err = fail(w, STAGE_CLOSE, close_err);

@@ -434,10 +434,14 @@ void anchor_accept(struct anchor *a)
 {
 	pthread_mutex_lock(&a->lock);
 	struct anchor_claims *c = &a->claims;
-	const uint64_t counter = c->counter;
+	const struct anchor_claims was = *c;
 
 	memset(c, 0, sizeof(*c));
-	c->counter = counter;
+	c->counter = was.counter;
+	// When it was closed stays true of the vault that was.
+	c->closed_s = was.closed_s;
+	c->closed_mount = was.closed_mount;
+	memcpy(c->closed_machine, was.closed_machine, sizeof(c->closed_machine));
 	a->slots_told = a->unwritten = 1;
 	a->found.verdict = ANCHOR_NEW;
 	a->found.trouble = 0;

@@ -104,6 +104,11 @@ int anchor_news(const struct anchor_state *s, char *buf, size_t cap)
 				werr_text(s->trouble));
 	case ANCHOR_SAME:
 	case ANCHOR_AHEAD:
+		// A replay is told to no anchor, but by who restored or accepted that header.
+		if (s->state == VAULT_REPLAYING && s->verdict == ANCHOR_SAME)
+			return snprintf(buf, cap,
+					"its header was restored, or an earlier state of it "
+					"accepted; what its journal has is replayed");
 		if (k->closed_s == 0)
 			return s->state == VAULT_CLEAN
 				       ? 0

@@ -465,6 +465,24 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 	return 0;
 }
 
+int engine_write_clean(struct fs *fs)
+{
+	struct vault_header *h = fs->v->h;
+
+	h->root_generation = fs->root->base;
+	h->root_epoch = fs->root->epoch;
+	h->state = VAULT_CLEAN;
+	h->replaying = 0;
+	h->journal_sequence = journal_sequence(fs->j);
+	anchoring_note(fs, false);
+	return vault_write(fs->v);
+}
+
+int engine_write_dirty(struct fs *fs)
+{
+	return write_state(fs, VAULT_DIRTY, 0);
+}
+
 int fs_close(struct fs *fs)
 {
 	int err = 0;
@@ -476,15 +494,7 @@ int fs_close(struct fs *fs)
 		node_free_orphans(fs);
 		err = checkpoint_last(fs);
 		if (err == 0 && !atomic_load(&fs->read_only)) {
-			struct vault_header *h = fs->v->h;
-
-			h->root_generation = fs->root->base;
-			h->root_epoch = fs->root->epoch;
-			h->state = VAULT_CLEAN;
-			h->replaying = 0;
-			h->journal_sequence = journal_sequence(fs->j);
-			anchoring_note(fs, false);
-			err = vault_write(fs->v);
+			err = engine_write_clean(fs);
 		}
 	}
 	free_fs(fs);

@@ -476,6 +476,10 @@ bool unlink_is_listed(struct fs *fs, uint64_t number);
 int engine_load_root(struct fs *fs) WARN_UNUSED;
 // The root and links directories of an empty vault, in memory.
 int engine_make_root(struct fs *fs) WARN_UNUSED;
+// The header says that everything is in its place, or that the journal counts. Nobody writes
+// meanwhile; header_lock where others may use the header.
+int engine_write_clean(struct fs *fs) WARN_UNUSED;
+int engine_write_dirty(struct fs *fs) WARN_UNUSED;
 // The root's own entries with new attributes, where it has lost them; the links directory is made
 // unless fs->links is there already.
 int engine_fill_root(struct fs *fs, bool self, bool links) WARN_UNUSED;

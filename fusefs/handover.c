@@ -269,8 +269,42 @@ static int export_nodes(struct fs *fs, struct handover_node **ret, size_t *ret_l
 	return 0;
 }
 
+// The engine goes on after all. A header that may say clean above a journal that counts would lose
+// what is in it.
+static int reopen_header(struct fs *fs)
+{
+	pthread_mutex_lock(&fs->header_lock);
+	int err = engine_write_dirty(fs);
+	pthread_mutex_unlock(&fs->header_lock);
+	if (err) {
+		fs_set_read_only(fs, "the vault header cannot be written");
+	}
+	return err;
+}
+
+// The header says clean, so that a mount that is taken away while it is locked leaves a vault that
+// was closed. The header is the last that is written; where it fails it must say dirty again before
+// the engine goes on.
+static int close_header(struct fs *fs)
+{
+	int err = checkpoint_last(fs);
+
+	if (err) {
+		return err;
+	}
+	pthread_mutex_lock(&fs->header_lock);
+	err = engine_write_clean(fs);
+	pthread_mutex_unlock(&fs->header_lock);
+	if (err) {
+		int ignored = reopen_header(fs); // else it is read-only
+		(void)ignored;
+	}
+	return err;
+}
+
 int fs_hand_over(struct fs *fs, struct handover_node **ret, size_t *ret_len)
 {
+	bool adopted = false;
 	int err = 0;
 
 	rotation_stop(fs); // the next engine goes on with it
@@ -278,10 +312,18 @@ int fs_hand_over(struct fs *fs, struct handover_node **ret, size_t *ret_len)
 	if (!atomic_load(&fs->read_only)) {
 		err = fs_checkpoint(fs);
 		if (err == 0 && atomic_load(&fs->orphan_count)) {
+			adopted = true;
 			err = adopt_orphans(fs);
 		}
 	}
 	err = err ? err : export_nodes(fs, ret, ret_len);
+	// A mount after a clean end does not look for files without a name.
+	if (err == 0 && !adopted && !atomic_load(&fs->read_only)) {
+		err = close_header(fs);
+		if (err) {
+			free(*ret);
+		}
+	}
 	if (err && rotation_go_on(fs)) {
 		fs_log(fs, LOG_WARNING, "the rotation goes on at the next mount");
 	}
@@ -410,6 +452,9 @@ int fs_take_over(struct fs *fs, const struct handover_node *nodes, size_t len, s
 
 	if (!kept) {
 		return WERR_NOMEM;
+	}
+	if (!fs->params.readonly && fs->v->h->state == VAULT_CLEAN) {
+		err = reopen_header(fs); // the same engine
 	}
 	for (size_t i = 0; err == 0 && i < len; i++) {
 		err = import_node(fs, &nodes[i], &kept[n]);

@@ -2,11 +2,12 @@
 #include "fusefs/mountopts.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
-#define NUMBER_MAX 65535u
+#define DIGITS_MAX 9
 
 enum kind {
 	KIND_SET,    // field := value
@@ -20,25 +21,26 @@ struct row {
 	enum kind kind;
 	size_t field;
 	int value;
-	size_t cap; // of a text
+	size_t cap;        // of a text
+	unsigned min, max; // of a number
 };
 
-#define SET(name, field, value)                                             \
-	{                                                                   \
-		name, KIND_SET, offsetof(struct mountopts, field), value, 0 \
+#define SET(name, field, value)                                                   \
+	{                                                                         \
+		name, KIND_SET, offsetof(struct mountopts, field), value, 0, 0, 0 \
 	}
-#define NUMBER(name, field)                                                \
-	{                                                                  \
-		name, KIND_NUMBER, offsetof(struct mountopts, field), 0, 0 \
+#define NUMBER(name, field, min, max)                                                \
+	{                                                                            \
+		name, KIND_NUMBER, offsetof(struct mountopts, field), 0, 0, min, max \
 	}
 #define TEXT(name, field)                                              \
 	{                                                              \
 		name, KIND_TEXT, offsetof(struct mountopts, field), 0, \
-			sizeof(((struct mountopts *)0)->field)         \
+			sizeof(((struct mountopts *)0)->field), 0, 0   \
 	}
-#define IGNORE(name)                       \
-	{                                  \
-		name, KIND_IGNORE, 0, 0, 0 \
+#define IGNORE(name)                             \
+	{                                        \
+		name, KIND_IGNORE, 0, 0, 0, 0, 0 \
 	}
 
 static const struct row rows[] = {
@@ -66,14 +68,14 @@ static const struct row rows[] = {
 	SET("sync", sync, 1),
 	SET("async", sync, 0),
 	SET("dirsync", dirsync, 1),
-	NUMBER("threads=", threads),
-	NUMBER("max_background=", max_background),
+	NUMBER("threads=", threads, 1, MOUNTOPTS_THREADS_MAX),
+	NUMBER("max_background=", max_background, 1, 65535),
 	SET("lock_errno=EKEYREVOKED", lock_errno, EKEYREVOKED),
 	SET("lock_errno=ENOKEY", lock_errno, ENOKEY),
 	SET("lock_errno=EACCES", lock_errno, EACCES),
 	SET("lock_errno=EPERM", lock_errno, EPERM),
 	SET("lock_errno=EIO", lock_errno, EIO),
-	NUMBER("memory=", memory_mib),
+	NUMBER("memory=", memory_mib, 16, 65535),
 	SET("protect", protect, PROTECT_ALWAYS),
 	SET("noprotect", protect, PROTECT_NEVER),
 	TEXT("fsname=", fsname),
@@ -121,7 +123,8 @@ static const struct row *find(const char *word, size_t len)
 	return NULL;
 }
 
-static int take_number(const char *text, size_t len, unsigned *ret)
+// WERR_LIMIT: out of its bounds.
+static int take_number(const struct row *row, const char *text, size_t len, unsigned *ret)
 {
 	unsigned n = 0;
 
@@ -130,10 +133,10 @@ static int take_number(const char *text, size_t len, unsigned *ret)
 	for (size_t i = 0; i < len; i++) {
 		if (text[i] < '0' || text[i] > '9')
 			return WERR_USAGE;
-		n = n * 10 + (unsigned)(text[i] - '0');
-		if (n > NUMBER_MAX)
-			return WERR_USAGE;
+		n = i < DIGITS_MAX ? n * 10 + (unsigned)(text[i] - '0') : UINT_MAX;
 	}
+	if (n < row->min || n > row->max)
+		return WERR_LIMIT;
 	*ret = n;
 	return 0;
 }
@@ -153,7 +156,7 @@ static int apply(struct mountopts *o, const char *word, size_t len)
 		*(int *)(void *)field = row->value;
 		return 0;
 	case KIND_NUMBER:
-		return take_number(word + head, len - head, (unsigned *)(void *)field);
+		return take_number(row, word + head, len - head, (unsigned *)(void *)field);
 	case KIND_TEXT:
 		if (len - head == 0 || len - head >= row->cap)
 			return WERR_USAGE;
@@ -190,12 +193,17 @@ int mountopts_parse(struct mountopts *o, const char *list)
 	for (const char *word = list; *word != '\0';) {
 		size_t len = strcspn(word, ",");
 
-		if (len > 0 && apply(o, word, len) != 0) {
+		int err = len > 0 ? apply(o, word, len) : 0;
+
+		if (err) {
+			const struct row *row = find(word, len);
 			size_t n = len < sizeof(o->unknown) ? len : sizeof(o->unknown) - 1;
 
 			memcpy(o->unknown, word, n);
 			o->unknown[n] = '\0';
-			return WERR_USAGE;
+			o->min = row ? row->min : 0;
+			o->max = row ? row->max : 0;
+			return err;
 		}
 		if (len > 0)
 			settle(o, word, len);

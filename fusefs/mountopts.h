@@ -29,9 +29,12 @@ struct mountopts {
 	char fsname[256];        // fsname=, default: the vault's path
 	char subtype[64];        // default "wardfs"
 	char unknown[64];        // the first unknown option, when parsing failed
+	unsigned min, max;       // and its bounds, when it is a number
 };
+#define MOUNTOPTS_THREADS_MAX 256
 void mountopts_init(struct mountopts *o);
-// Parses one comma-separated list, later words win. WERR_USAGE with o->unknown set. Options that
+// Parses one comma-separated list, later words win. WERR_USAGE with o->unknown set,
+// WERR_LIMIT with min and max, too. Options that
 // mount(8) handles itself (auto, noauto, user, nofail, _netdev, x-*, defaults …) are accepted and
 // ignored.
 int mountopts_parse(struct mountopts *o, const char *list) WARN_UNUSED;

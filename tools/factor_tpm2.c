@@ -49,7 +49,11 @@ static int make(const struct secrets_new *fresh, struct wcursor *params, struct 
 
 	if (!s)
 		return report_fail(WERR_NOMEM, NULL, "out of memory");
-	int err = pin_get_new(&fresh->hardware, "New PIN for the TPM", &pin);
+	// Nobody chooses a PIN for a chip that is not there.
+	int err = tpm2_find(fresh->hardware.tpm2, why);
+	if (err)
+		return report_fail(err, NULL, "%s", why);
+	err = pin_get_new(&fresh->hardware, "New PIN for the TPM", &pin);
 	if (err)
 		return err;
 	err = tpm2_seal(fresh->hardware.tpm2, &pin, s, why);

@@ -75,16 +75,24 @@ static int from_fd(int fd, const char *subject, struct line *line)
 	return err ? report_read(err, subject) : 0;
 }
 
-static int from_file(const char *path, struct line *line)
+// What a person calls it who is asked for it.
+static const char *noun_of(const char *prompt)
+{
+	return strstr(prompt, "PIN")       ? "PIN"
+	       : strstr(prompt, "ecovery") ? "recovery code"
+					   : "passphrase";
+}
+
+static int from_file(const char *path, const char *noun, struct line *line)
 {
 	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st))
-		return report_fail(werr_from_errno(errno), path, "cannot read the passphrase: %s",
+		return report_fail(werr_from_errno(errno), path, "cannot read the %s: %s", noun,
 				   strerror(errno));
 	if (S_ISREG(st.st_mode) && (st.st_mode & 044))
-		report_warn(path, "other users can read this passphrase; use 'chmod 600'");
+		report_warn(path, "other users can read this %s; use 'chmod 600'", noun);
 	return from_fd(fd, path, line);
 }
 
@@ -299,7 +307,7 @@ static int from_auto(const struct passphrase_source *source, const char *prompt,
 
 	credential_path(source, path, sizeof(path));
 	if (path[0])
-		return from_file(path, line);
+		return from_file(path, noun_of(prompt), line);
 	if (isatty(STDIN_FILENO))
 		return from_terminal(prompt, ask_twice, line);
 	return from_fd(STDIN_FILENO, "standard input", line);
@@ -320,7 +328,7 @@ int passphrase_get(const struct passphrase_source *source, const char *prompt, i
 		err = from_auto(source, prompt, ask_twice, &line);
 		break;
 	case PASSPHRASE_FILE:
-		err = from_file(source->path, &line);
+		err = from_file(source->path, noun_of(prompt), &line);
 		break;
 	case PASSPHRASE_FD:
 		snprintf(name, sizeof(name), "file descriptor %d", source->fd);
@@ -333,8 +341,8 @@ int passphrase_get(const struct passphrase_source *source, const char *prompt, i
 	if (err)
 		return err;
 	if (line.len == 0)
-		return report_fail(WERR_USAGE, NULL,
-				   "empty passphrase; give one of at least one byte");
+		return report_fail(WERR_USAGE, NULL, "empty %s; give one of at least one byte",
+				   noun_of(prompt));
 	err = secret_copy(ret, line.bytes, line.len);
 	return err ? report_fail(err, NULL, "%s", werr_text(err)) : 0;
 }

@@ -276,7 +276,7 @@ static int load_and_unseal(struct tpm *t, const struct secret *pin,
 
 struct job {
 	const char *device;
-	const struct secret *pin;
+	const struct secret *pin;         // NULL: only look whether it is there
 	const struct factor_tpm2 *object; // NULL: seal
 };
 
@@ -294,8 +294,10 @@ static int work(void *arg, void *out)
 	int err = open_tpm(job->device, a->why, &t);
 	if (err)
 		return err;
-	err = job->object ? load_and_unseal(&t, job->pin, job->object, a->sealed.secret)
-			  : create(&t, job->pin, &a->sealed);
+	if (job->object)
+		err = load_and_unseal(&t, job->pin, job->object, a->sealed.secret);
+	else if (job->pin)
+		err = create(&t, job->pin, &a->sealed);
 	close_tpm(&t);
 	return err;
 }
@@ -318,6 +320,14 @@ static int run(const struct job *job, struct tpm2_sealed *ret, char *why)
 int tpm2_is_available(void)
 {
 	return 1;
+}
+
+int tpm2_find(const char *device, char why[static TPM2_WHY_BYTES])
+{
+	const struct job job = {.device = device};
+	SECRET_AUTO struct tpm2_sealed *s = secret_alloc(sizeof(*s));
+
+	return s ? run(&job, s, why) : explain(why, WERR_NOMEM, "out of memory");
 }
 
 int tpm2_seal(const char *device, const struct secret *pin, struct tpm2_sealed *ret,
@@ -352,6 +362,12 @@ static int refuse(char *why)
 int tpm2_is_available(void)
 {
 	return 0;
+}
+
+int tpm2_find(const char *device, char why[static TPM2_WHY_BYTES])
+{
+	(void)device;
+	return refuse(why);
 }
 
 int tpm2_seal(const char *device, const struct secret *pin, struct tpm2_sealed *ret,

@@ -23,8 +23,9 @@ struct tpm2_sealed {
 int tpm2_is_available(void) WARN_UNUSED;
 
 // device: a TCTI ("device:/dev/tpmrm0", "swtpm:path=…"); NULL: the machine's TPM. why: one line,
-// what was wrong and what to do next. WERR_NOHARDWARE: no TPM. WERR_NOTSUP: this build has no
-// support.
+// what was wrong and what to do next. tpm2_find only looks whether it is there. WERR_NOHARDWARE: no
+// TPM. WERR_NOTSUP: this build has no support.
+int tpm2_find(const char *device, char why[static TPM2_WHY_BYTES]) WARN_UNUSED;
 int tpm2_seal(const char *device, const struct secret *pin, struct tpm2_sealed *ret,
 	      char why[static TPM2_WHY_BYTES]) WARN_UNUSED;
 // WERR_SECRET: wrong PIN. WERR_LOCKOUT: too many of them. WERR_NOHARDWARE: also another TPM than

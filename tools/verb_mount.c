@@ -139,7 +139,12 @@ static void parse_options(struct argp_state *state, struct request *r, const cha
 		argp_failure(state, EXIT_WARD_NOMEM, 0, "out of memory");
 	r->nonempty |= take_nonempty(list);
 	take_policy(state, r, list);
-	if (*list && mountopts_parse(&r->opts, list))
+	int err = *list ? mountopts_parse(&r->opts, list) : 0;
+	if (err == WERR_LIMIT)
+		argp_failure(state, EXIT_WARD_LIMIT, 0,
+			     "-o: '%s' is out of its bounds; choose %u to %u", r->opts.unknown,
+			     r->opts.min, r->opts.max);
+	if (err)
 		argp_failure(state, EXIT_WARD_USAGE, 0,
 			     "-o: unknown or malformed option '%s'; see 'wardfs mount --help'",
 			     r->opts.unknown);
@@ -400,6 +405,9 @@ int verb_mount(int argc, char **argv)
 		err = check_device();
 	if (err)
 		return err;
+	if (geteuid() != 0 && (r.opts.suid || r.opts.dev))
+		report_warn(r.operands[1],
+			    "mounted nosuid,nodev: -o suid and -o dev are for root only");
 	r.handover = (struct handover){.source = &r.source,
 				       .subject = r.operands[0],
 				       .dir = r.dir,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "daemon/control_client.h"
 #include "daemon/mountpoint.h"
@@ -67,6 +68,8 @@ static int add_unknown(void *arg, const struct mountpoint *m)
 
 	if (strcmp(m->fstype, MOUNTPOINT_FSTYPE) != 0 || is_listed(mounts, m->device))
 		return 0;
+	if (geteuid() != 0 && m->user_id != (int64_t)geteuid())
+		return 0;
 	json_t *j = json_pack("{ss so so ss sI sb}", "state", "unknown", "mountpoint",
 			      varlink_path(m->path), "vault", varlink_path(m->source), "device",
 			      m->device, "user_id", (json_int_t)m->user_id, "mounted_readonly",
@@ -106,8 +109,8 @@ static void print_anchor(const json_t *state)
 	char when[64], shown[512];
 	struct tm tm;
 
-	if (by && closed && localtime_r(&closed, &tm) &&
-	    strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm)) {
+	if (by && closed && gmtime_r(&closed, &tm) &&
+	    strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm)) {
 		report_escape(by, shown, sizeof(shown));
 		printf("  closed:   last closed cleanly on %s by %s\n", when, shown);
 	}
@@ -156,6 +159,31 @@ static void print_policy(const json_t *state)
 	putchar('\n');
 }
 
+// Nothing while none was begun since the mount.
+static void print_rotation(const json_t *state)
+{
+	const json_t *rotation = json_object_get(state, "rotation");
+	const char *word = json_string_value(json_object_get(rotation, "state"));
+	const char *level = json_string_value(json_object_get(rotation, "level"));
+	const char *why = json_string_value(json_object_get(rotation, "error"));
+	const json_int_t total = number(rotation, "bytes_total");
+	const json_int_t left = number(rotation, "left_s");
+
+	if (!word || !strcmp(word, "idle"))
+		return;
+	printf("  rotation: %s, of the %s%s", word, level ?: "?",
+	       json_is_true(json_object_get(rotation, "subtree")) ? " of a part" : "");
+	if (strcmp(word, "ended") != 0 && total > 0)
+		printf(", %lld %%, %.1f MB/s",
+		       (long long)(number(rotation, "bytes_done") * 100 / total),
+		       (double)number(rotation, "rate") / 1e6);
+	if (json_object_get(rotation, "left_s") && !strcmp(word, "running"))
+		printf(", %lld:%02lld left", (long long)left / 60, (long long)left % 60);
+	if (number(rotation, "failed"))
+		printf(", %lld objects cannot be read", (long long)number(rotation, "failed"));
+	printf("%s%s\n", why ? ": " : "", why ?: "");
+}
+
 static void print_mount(const json_t *state)
 {
 	const char *reason = json_string_value(json_object_get(state, "readonly_reason"));
@@ -178,6 +206,9 @@ static void print_mount(const json_t *state)
 	       (long long)number(state, "journal_used_bytes") / 1024,
 	       (long long)number(state, "journal_capacity_bytes") / 1024,
 	       (long long)number(state, "checkpoints"));
+	print_rotation(state);
+	if (json_is_true(json_object_get(state, "frozen")))
+		puts("  frozen:   changes wait until 'wardfs thaw' or the time limit");
 	print_anchor(state);
 	printf("  memory:   %lld KiB metadata, %lld KiB data not yet in place\n",
 	       (long long)number(state, "metadata_bytes") / 1024,

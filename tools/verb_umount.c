@@ -74,13 +74,20 @@ struct unmounting {
 	struct progress *progress;
 	int err; // of the unmount, reported
 	int done;
+	int closing; // the worker has seen the end of the mount
+	int asked;   // it was told to end
 };
+
+// After the unmount. A worker that has not even begun to close by then still has the mount.
+#define PATIENCE_MS 5000
 
 static int unmount(void *arg, json_t *reply)
 {
 	struct unmounting *u = arg;
 
-	(void)reply;
+	const char *stage = json_string_value(json_object_get(reply, "stage"));
+
+	u->closing |= stage && !strcmp(stage, "close");
 	if (u->done)
 		return 0;
 	int err = mountpoint_unmount(u->path, u->r->lazy);
@@ -95,28 +102,87 @@ static int unmount(void *arg, json_t *reply)
 	return 0;
 }
 
-// Until the worker has ended.
-static int unmount_and_wait(struct control_client *c, struct unmounting *u)
+// *ret_code: how the worker ended. An error: the other side went away, or nothing was heard for too
+// long.
+static int wait_for_end(struct control_client *c, struct unmounting *u, int *ret_code)
 {
-	const struct control_how how = {.more = 1, .fd = -1, .progress = unmount, .arg = u};
+	const struct control_how how = {.more = 1,
+					.fd = -1,
+					.progress = unmount,
+					.arg = u,
+					.timeout_ms = u->closing ? 0 : PATIENCE_MS};
 	json_t *reply = NULL;
 
 	int err = control_call(c, "Wait", NULL, &how, &reply);
 	if (!err) {
 		const json_t *code = json_object_get(reply, "code");
 
-		err = json_is_integer(code) ? (int)json_integer_value(code) : WERR_IO;
+		*ret_code = json_is_integer(code) ? (int)json_integer_value(code) : WERR_IO;
 	}
 	json_decref(reply);
+	return err;
+}
+
+// Nothing was heard: whoever serves the mount is asked again, and told to end where it has not
+// begun to. WERR_NOTFOUND: it is gone.
+static int ask_again(struct unmounting *u, int *ret_code)
+{
+	struct control_client *c;
+	int err = control_connect(u->path, &c);
+
+	if (err)
+		return WERR_NOTFOUND;
+	if (!u->closing && !u->asked) {
+		report_warn(u->r->mnt,
+			    "unmounted here, but another mount namespace still holds it "
+			    "(a container, a service, 'unshare -m'): its worker is told to "
+			    "end, which cuts those off");
+		u->asked = 1;
+		err = control_call(c, "Stop", NULL, NULL, NULL);
+		if (err && err != WERR_NOTFOUND)
+			report_warn(u->r->mnt, "the worker cannot be told to end: %s",
+				    werr_text(err));
+	}
+	err = wait_for_end(c, u, ret_code);
+	control_close(c);
+	return err == WERR_NOTFOUND ? WERR_IO : err;
+}
+
+// Until the worker has ended. c may be NULL: not asked yet.
+static int unmount_and_wait(struct control_client *c, struct unmounting *u)
+{
+	int code = 0;
+	int err = c ? wait_for_end(c, u, &code) : WERR_IO;
+
+	while (u->done && !u->r->lazy && err && err != WERR_NOTFOUND)
+		err = ask_again(u, &code);
 	progress_stop(u->progress);
 	if (!u->done || u->r->lazy)
 		return u->err;
 	if (err)
-		return report_fail(err, u->r->mnt,
+		return report_fail(WERR_IO, u->r->mnt,
+				   "unmounted, but what served it went away without a word about "
+				   "the vault; the next mount recovers it from its journal where "
+				   "that is needed");
+	if (code)
+		return report_fail(code, u->r->mnt,
 				   "unmounted, but the vault could not be closed cleanly: %s; the "
 				   "next mount recovers it from its journal",
-				   werr_text(err));
+				   werr_text(code));
 	return 0;
+}
+
+// What is not mounted here any more may still be served, for another mount namespace.
+static int finish_detached(const struct request *r, const char *path)
+{
+	struct unmounting u = {.r = r, .path = path, .done = 1};
+	struct control_client *c = NULL;
+
+	if (r->lazy || control_connect(path, &c))
+		return report_fail(WERR_NOTFOUND, r->mnt,
+				   "nothing is mounted here; see 'wardfs status'");
+	control_close(c);
+	return unmount_and_wait(NULL, &u);
 }
 
 static int has_failed(struct control_client *c)
@@ -138,7 +204,7 @@ static int unmount_at(const struct request *r, const char *path)
 	int err = mountpoint_find(path, &m);
 
 	if (err)
-		return report_fail(err, r->mnt, "nothing is mounted here; see 'wardfs status'");
+		return finish_detached(r, path);
 	struct unmounting u = {.r = r, .path = path};
 	int failed = 0;
 	if (!control_connect(path, &c)) {

@@ -121,10 +121,10 @@ def tpm2_wrong_usage(w):
     chip = tpm(w)
     v, p = w.vault(), passfile(w)
     before = snapshot(v)
-    w.refused(2, 'empty passphrase', 'key', 'add', '--passfile', p, '--new-tpm2', *chip.at('new-'), '--new-pinfile',
+    w.refused(2, 'empty PIN', 'key', 'add', '--passfile', p, '--new-tpm2', *chip.at('new-'), '--new-pinfile',
               write(w.path('empty'), b'\n'), v, stdin=None)
     w.refused(21, 'no TPM', 'key', 'add', '--passfile', p, '--new-tpm2', '--new-tpm2-device', 'swtpm:path=/nowhere',
-              '--new-pinfile', pin(w), v, stdin=None)
+              '--new-pinfile', w.path('empty'), v, stdin=None)  # before it asks for a PIN
     w.refused(3, 'no keyslot takes such a secret', 'key', 'test', '--tpm2', *chip.at(), v, stdin=None)
     check(snapshot(v) == before, 'something changed')
 

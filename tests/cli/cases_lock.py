@@ -10,7 +10,7 @@ import sys
 import time
 
 from cases_control import RUN, control
-from cases_mount import both, get, put
+from cases_mount import both, get, is_clean, put
 from harness import Failed, Skipped, case, check, mounted, wait_until, workers_in
 from varlink import Client
 
@@ -107,6 +107,7 @@ def a_locked_mount_can_be_unmounted(w):
         else:
             os.kill(state_of(w, mnt)['broker_pid'], signal.SIGTERM)
         wait_until(lambda: not workers_in(w.folder) and mounted(mnt) is None, f'it has ended by {way}', 40)
+        check(is_clean(v), f'the vault is not clean after {way}')
     w.ok('mount', v, mnt)
     check(sorted(os.listdir(mnt)) == ['signal', 'stop', 'umount'], os.listdir(mnt))
     w.ok('umount', mnt)

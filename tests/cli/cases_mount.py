@@ -682,3 +682,47 @@ def mounts_over_one_another(w):
     subprocess.run(['umount', mnt], check=True)
     w.ok('umount', mnt)
     check(is_clean(v), 'not clean')
+
+
+@case
+def another_namespace_holds_the_mount(w):
+    """umount says so and ends the worker; so does a later one where the first was interrupted."""
+    needs_mounted_root()
+    v, mnt = both(w)
+    for first in (True, False):
+        w.ok('mount', v, mnt)
+        put(os.path.join(mnt, f'file{first}'))
+        keeper = subprocess.Popen(['unshare', '-m', '--propagation', 'private', 'sh', '-c', 'echo; exec sleep 300'],
+                                  stdout=subprocess.PIPE)
+        try:
+            check(keeper.stdout.readline() == b'\n', 'no namespace')
+            if not first:
+                subprocess.run(['umount', mnt], check=True)
+            done = w.run('umount', mnt, stdin=None)
+            check(done.returncode == 0 and b'another mount namespace' in done.stderr, repr(done))
+            check(is_clean(v) and not workers_in(w.folder), 'not closed')
+        finally:
+            keeper.kill()
+            keeper.wait()
+            keeper.stdout.close()
+    w.refused(14, 'nothing is mounted', 'umount', mnt, stdin=None)
+    w.ok('mount', v, mnt)
+    check(sorted(os.listdir(mnt)) == ['fileFalse', 'fileTrue'], os.listdir(mnt))
+    w.ok('umount', mnt)
+
+
+@case
+def mounts_of_others_are_theirs(w):
+    v, mnt = both(w)
+    w.ok('mount', v, mnt)
+    check(mnt in w.ok('status', stdin=None), 'root does not see it')
+    check(mnt not in w.ok('status', user=USER, stdin=None), 'another user sees it')
+    w.ok('umount', mnt)
+
+
+@case
+def numbers_out_of_bounds(w):
+    v, mnt = both(w)
+    for word, bounds in (('memory=3', '16 to 65535'), ('threads=0', '1 to 256'), ('threads=100000', '1 to 256'),
+                         ('max_background=0', '1 to 65535')):
+        w.refused(16, [word, bounds], 'mount', '-o', word, v, mnt)

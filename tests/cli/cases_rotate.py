@@ -155,6 +155,7 @@ def rotate_pauses_resumes_and_refuses_a_second(w):
     w.refused(6, ['another rotation', 'status'], 'rotate', mnt)
     w.ok('rotate', '--pause', mnt)
     check(rotation(w, mnt)['state'] == 'paused', 'not paused')
+    check('rotation: paused, of the contents, ' in w.ok('status', stdin=None), 'no line about the rotation')
     done = rotation(w, mnt)['bytes_done']
     time.sleep(0.5)
     check(rotation(w, mnt)['bytes_done'] <= done + (1 << 20), 'it goes on in a pause')

@@ -225,6 +225,13 @@ def header_restore_after_an_idle_mount_and_a_new_passphrase(w):
     check('0 tampering, 0 damage' in w.ok('check', '--passfile', other, v, stdin=None), 'damage')
     w.ok('header', 'backup', '--passfile', other, b, v, stdin=None)
     w.ok('header', 'restore', '--passfile', other, b, v, stdin=None)
+    said = w.run('mount', '--passfile', other, v, w.path('mnt'), stdin=None).stderr
+    w.ok('umount', w.path('mnt'))
+    check(b'not closed cleanly' not in said and b'last closed cleanly on' in said, said)
+    w.ok('header', 'restore', '--passfile', other, b, v, stdin=None)
+    said = w.run('mount', '--passfile', other, v, w.path('mnt'), stdin=None).stderr
+    w.ok('umount', w.path('mnt'))
+    check(b'its header was restored' in said and b'not closed cleanly' not in said, said)
     check(content(w, v, other, 'file') == b'one' * 1000, 'other content')
 
 

@@ -100,7 +100,6 @@ static const struct {
 	{"threads=", "threads="},
 	{"threads=x", "threads=x"},
 	{"threads=-1", "threads=-1"},
-	{"threads=99999999999", "threads=99999999999"},
 	{"threads", "threads"},
 	{"fsname=", "fsname="},
 	{"userx", "userx"},
@@ -118,6 +117,28 @@ START_TEST(bad_options)
 }
 END_TEST
 
+static const struct {
+	const char *word;
+	unsigned min, max;
+} beyond[] = {
+	{"threads=0", 1, 256},           {"threads=257", 1, 256},
+	{"threads=99999999999", 1, 256}, {"threads=4294967297", 1, 256},
+	{"max_background=0", 1, 65535},  {"max_background=65536", 1, 65535},
+	{"memory=3", 16, 65535},         {"memory=15", 16, 65535},
+};
+
+START_TEST(out_of_bounds)
+{
+	struct mountopts o;
+
+	mountopts_init(&o);
+	ck_assert_int_eq(mountopts_parse(&o, beyond[_i].word), WERR_LIMIT);
+	ck_assert_str_eq(o.unknown, beyond[_i].word);
+	ck_assert_uint_eq(o.min, beyond[_i].min);
+	ck_assert_uint_eq(o.max, beyond[_i].max);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("mountopts");
@@ -128,6 +149,7 @@ int main(void)
 	tcase_add_test(t, later_words_win);
 	tcase_add_loop_test(t, mount_own_options, 0, sizeof(ignored) / sizeof(ignored[0]));
 	tcase_add_loop_test(t, bad_options, 0, sizeof(bad) / sizeof(bad[0]));
+	tcase_add_loop_test(t, out_of_bounds, 0, sizeof(beyond) / sizeof(beyond[0]));
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
