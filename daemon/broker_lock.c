@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -57,16 +58,37 @@ int bvault_begin_lock(struct bvault *v, const char *reason, int64_t deadline_ms)
 	return err;
 }
 
+// The kernel's list of connections, where it is not mounted. -1: not for this user.
+static int open_connections(void)
+{
+	int context = fsopen("fusectl", FSOPEN_CLOEXEC), list = -1;
+
+	if (context < 0)
+		return -1;
+	if (!fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		list = fsmount(context, FSMOUNT_CLOEXEC, 0);
+	close(context);
+	return list;
+}
+
 // The number of the connection is that of the mount.
 void bvault_abort(const char *device)
 {
-	char path[64];
+	char path[64], name[32];
 	const char *minor_ = strchr(device, ':');
 
 	if (!minor_)
 		return;
-	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%.16s/abort", minor_ + 1);
+	snprintf(name, sizeof(name), "%.16s/abort", minor_ + 1);
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%s", name);
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0) {
+		int list = open_connections();
+
+		fd = list < 0 ? -1 : openat(list, name, O_WRONLY | O_CLOEXEC);
+		if (list >= 0)
+			close(list);
+	}
 	if (fd < 0)
 		return;
 	(void)!write(fd, "1", 1);

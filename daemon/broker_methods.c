@@ -102,12 +102,13 @@ static void add_worker_state(struct bvault *v, json_t *state)
 	control_close(c);
 }
 
-static json_t *full_state(struct bvault *v)
+static json_t *state_of(struct bvault *v, int brief)
 {
 	pthread_mutex_lock(&v->broker->lock);
 	json_t *state = bvault_describe(v);
 	pthread_mutex_unlock(&v->broker->lock);
-	add_worker_state(v, state);
+	if (!brief)
+		add_worker_state(v, state);
 	return state;
 }
 
@@ -135,11 +136,12 @@ static struct bvault **take_all(struct broker *b, size_t *ret_n)
 static int status_method(void *arg, struct control_call *c)
 {
 	json_t *mounts = json_array();
+	int brief = json_is_true(json_object_get(control_params(c), "brief"));
 	size_t n;
 	struct bvault **all = take_all(arg, &n);
 
 	for (size_t i = 0; i < n; i++) {
-		json_array_append_new(mounts, full_state(all[i]));
+		json_array_append_new(mounts, state_of(all[i], brief));
 		broker_release(all[i]);
 	}
 	free(all);
@@ -154,7 +156,7 @@ static int watch_method(void *arg, struct control_call *c)
 
 	for (size_t i = 0; i < n; i++) {
 		if (!gone)
-			gone = control_progress(c, json_pack("{so}", "mount", full_state(all[i])));
+			gone = control_progress(c, json_pack("{so}", "mount", state_of(all[i], 0)));
 		broker_release(all[i]);
 	}
 	free(all);

@@ -237,12 +237,12 @@ int control_each(control_each_fn fn, void *arg)
 	return control_each_path(try_path, &f);
 }
 
-static json_t *ask_status(struct control_client *c)
+static json_t *ask_status(struct control_client *c, int brief)
 {
 	const struct control_how how = {.fd = -1, .timeout_ms = ANSWER_MS};
 	json_t *reply = NULL;
 
-	if (control_call(c, "Status", NULL, &how, &reply))
+	if (control_call(c, "Status", json_pack("{sb}", "brief", brief), &how, &reply))
 		return NULL;
 	json_t *mounts = json_incref(json_object_get(reply, "mounts"));
 	json_decref(reply);
@@ -289,7 +289,7 @@ static int rank_of(const struct wanted *w, const json_t *mount)
 static int match(void *arg, struct control_client *c)
 {
 	struct wanted *w = arg;
-	json_t *mounts = ask_status(c), *mount;
+	json_t *mounts = ask_status(c, 1), *mount;
 	int better = 0;
 	size_t i;
 
@@ -330,7 +330,7 @@ int control_connect(const char *mountpoint, struct control_client **ret)
 
 static int collect_status(void *arg, struct control_client *c)
 {
-	json_t *mounts = ask_status(c);
+	json_t *mounts = ask_status(c, 0);
 
 	json_array_extend(arg, mounts);
 	json_decref(mounts);
@@ -350,7 +350,7 @@ int control_status(json_t **ret)
 
 int control_state(struct control_client *c, json_t **ret)
 {
-	json_t *mounts = ask_status(c), *mount;
+	json_t *mounts = ask_status(c, 0), *mount;
 	int err = WERR_NOTFOUND;
 	size_t i;
 

@@ -162,13 +162,12 @@ BARE static int wipe(void *arg)
 	// only.
 	(void)read_maps(r, r->before);
 	syscall(SYS_kill, r->victim, SIGKILL);
-	// Its descriptors: the connection must end with it.
-	if (r->maps_fd > 0)
-		syscall(SYS_close_range, 0, r->maps_fd - 1, 0);
-	syscall(SYS_close_range, r->maps_fd + 1, ~0u, 0);
 	const char *list = read_maps(r, r->maps) ? r->maps : r->before;
 	for (const char *at = list; *at != '\0';)
 		at = wipe_line(r, at);
+	// The connection must end with it. Not before: closing a file of a host that hangs may wait
+	// for it.
+	syscall(SYS_close_range, 0, ~0u, 0);
 	syscall(SYS_exit, 0);
 	return 0;
 }

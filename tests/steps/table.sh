@@ -40,6 +40,7 @@ step hostile 500 full tests/hostile/run
 step mount-tree 600 full tests/fuse/mounted/tree.sh
 step mount-posix 300 full tests/fuse/mounted/posix.py
 step mount-reused 200 full tests/fuse/mounted/reused.py
+step mount-hang 300 full tests/fuse/mounted/hang.py
 step mount-lock 600 full tests/fuse/mounted/lock.py
 step mount-kill 600 full tests/fuse/mounted/kill.py
 step mount-rotate 300 full tests/fuse/mounted/rotate.py
