@@ -30,7 +30,9 @@ struct header_state {
 	uint64_t generation; // of the root directory; 0: it does not open
 	int has_journal;     // an authentic one
 	uint32_t journal_mount;
-	int is_foreign;       // the header that stands there is of another vault
+	int is_journal_of_others; // one of the right size is there, under another root key or
+				  // damaged
+	int is_foreign;           // the header that stands there is of another vault
 	uint32_t other_epoch; // of the header that stands there, as it claims; 0: none can be read
 };
 // Reads the header of each object. step: called now and then, non-zero ends it with that code; may

@@ -102,6 +102,7 @@ static int look_at_journal(struct host *host, const struct vault_header *h,
 
 	if (!err) {
 		err = journalfile_read(f, key, ring, &sb, &block);
+		st->is_journal_of_others = err == WERR_AUTH;
 		host->ops->file_close(f);
 	}
 	gcm_key_free(key);

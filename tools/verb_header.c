@@ -209,33 +209,58 @@ static int report_file(int err, const char *path)
 	}
 }
 
-static int judge_age(const struct request *r, const struct vault_header *h,
-		     const struct header_state *st, const char *date)
+// The newest epoch that anything speaks of.
+static uint32_t newest_epoch(const struct header_state *st, const struct anchor_state *seen)
 {
-	const int is_older = st->newer > 0 || st->other_epoch > h->epoch;
+	uint32_t epoch = st->epoch > st->other_epoch ? st->epoch : st->other_epoch;
 
-	if (!is_older || r->older)
+	return seen->known_epoch > epoch ? seen->known_epoch : epoch;
+}
+
+static int judge_age(const struct request *r, const struct vault_header *h,
+		     const struct header_state *st, const struct anchor_state *seen,
+		     const char *date)
+{
+	const uint32_t newest = newest_epoch(st, seen);
+
+	if (r->older)
 		return 0;
-	return report_fail(
-		WERR_ROLLBACK, r->operands[0],
-		"made on %s, before secrets were changed or removed (epoch %u, the vault "
-		"has epoch %u): restoring it brings the old secrets back and makes %llu "
-		"of %llu objects unreadable; use a newer backup, or --older if that is "
-		"what you want",
-		date, h->epoch, st->epoch > st->other_epoch ? st->epoch : st->other_epoch,
-		(unsigned long long)st->newer, (unsigned long long)st->objects);
+	if (st->newer > 0 || st->other_epoch > h->epoch || seen->known_epoch > h->epoch)
+		return report_fail(
+			WERR_ROLLBACK, r->operands[0],
+			"made on %s, before secrets were changed or removed (epoch %u, the vault "
+			"has epoch %u): restoring it brings the old secrets back and makes %llu "
+			"of %llu objects unreadable; use a newer backup, or --older if that is "
+			"what you want",
+			date, h->epoch, newest, (unsigned long long)st->newer,
+			(unsigned long long)st->objects);
+	// Changing or removing a secret seals the journal under a new root key, even where nothing
+	// else was written since.
+	if (st->is_journal_of_others)
+		return report_fail(
+			WERR_ROLLBACK, r->operands[0],
+			"made on %s; the vault's journal is under another root key, as after a "
+			"change or removal of secrets, or damaged: restoring it may bring removed "
+			"secrets back; use a newer backup, or --older if that is what you want",
+			date);
+	return 0;
+}
+
+static int judge_vault(const struct request *r, const struct header_state *st)
+{
+	if (st->is_foreign || (st->objects > 0 && st->opened == 0 && st->newer == 0))
+		return report_fail(WERR_AUTH, r->operands[0],
+				   "is the header of another vault; nothing was changed");
+	return 0;
 }
 
 static int judge(const struct request *r, const struct vault_header *h,
-		 const struct header_state *st, uint64_t made_s)
+		 const struct header_state *st, const struct anchor_state *seen, uint64_t made_s)
 {
 	char date[32];
 
 	slotlist_date(made_s, date, sizeof(date));
-	if (st->is_foreign || (st->objects > 0 && st->opened == 0 && st->newer == 0))
-		return report_fail(WERR_AUTH, r->operands[0],
-				   "is the header of another vault; nothing was changed");
-	int err = judge_age(r, h, st, date);
+	int err = judge_age(r, h, st, seen, date);
 	if (err)
 		return err;
 	if (!st->has_journal && !r->without_journal && !r->older)
@@ -247,9 +272,23 @@ static int judge(const struct request *r, const struct vault_header *h,
 	return 0;
 }
 
+// Which numbers and keys this machine has seen; the anchor is told to accept.
+static int look_at_anchor(const struct request *r, struct host *host, const struct vault_header *h,
+			  const struct keyring *ring, struct anchor_state *ret)
+{
+	uint8_t unknown[ANCHOR_MAC_BYTES] = {0};
+
+	if (!host->anchor)
+		return 0;
+	int err = anchor_check(host->anchor, h, ring, unknown, KEYSLOT_MAX);
+	anchor_get(host->anchor, ret);
+	return err == WERR_BUSY ? report_vault(err, r->operands[1]) : 0;
+}
+
 static int put_back(const struct request *r, struct host *host, struct vault_header *h,
 		    const uint8_t *root_key, uint64_t made_s)
 {
+	struct anchor_state seen = {.known_epoch = 0};
 	struct header_state st;
 	struct keyring *ring = NULL;
 	struct progress *p = progress_start("Looking at the objects");
@@ -261,14 +300,11 @@ static int put_back(const struct request *r, struct host *host, struct vault_hea
 	if (err)
 		(void)report_vault(err, r->operands[1]);
 	else
-		err = judge(r, h, &st, made_s);
-	if (!err && host->anchor) {
-		uint8_t unknown[ANCHOR_MAC_BYTES] = {0};
-		// To learn which numbers this machine has seen; it is told to accept.
-		int seen = anchor_check(host->anchor, h, ring, unknown, KEYSLOT_MAX);
-		if (seen == WERR_BUSY)
-			err = report_vault(seen, r->operands[1]);
-	}
+		err = judge_vault(r, &st);
+	if (!err)
+		err = look_at_anchor(r, host, h, ring, &seen);
+	if (!err)
+		err = judge(r, h, &st, &seen, made_s);
 	if (!err) {
 		if (r->without_journal)
 			st.has_journal = 0;

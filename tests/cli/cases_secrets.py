@@ -175,6 +175,29 @@ def header_backup_from_before_a_change_is_refused(w):
 
 
 @case
+def header_backup_from_before_a_removal_is_refused_without_headers(w):
+    """Nothing was written since, so only the journal and this machine's anchor tell."""
+    v, p, other = w.vault(), passfile(w), passfile(w, b'another horse', 'other')
+    w.ok('key', 'add', *KDF, '--passfile', p, '--new-passfile', other, v, stdin=None)
+    w.ok('header', 'backup', '--passfile', p, w.path('backup'), v, stdin=None)
+    w.ok('key', 'remove', '--passfile', p, v, '1', stdin=None)
+    destroy_headers(v)
+    before = snapshot(v)
+    elsewhere = dict(os.environ, XDG_STATE_HOME=w.path('elsewhere'))
+    for words, more in ((['epoch 1', 'epoch 2', '--older'], {}),
+                        (['under another root key', '--older'], {'env': elsewhere})):
+        for option in ((), ('--without-journal',)):
+            w.refused(4, words, 'header', 'restore', *option, '--passfile', p, w.path('backup'), v, stdin=None, **more)
+    check(snapshot(v) == before, 'something changed')
+    # The anchor alone.
+    os.unlink(os.path.join(v, 'wardfs.journal'))
+    w.refused(4, ['epoch 1', 'epoch 2', '--older'], 'header', 'restore', '--without-journal', '--passfile', p,
+              w.path('backup'), v, stdin=None)
+    w.ok('header', 'restore', '--older', '--passfile', p, w.path('backup'), v, stdin=None)
+    check(opens(w, v, '--passfile', other, stdin=None) == 1, 'the old secret is not back')
+
+
+@case
 def header_backup_that_was_changed_is_refused(w):
     v, p, b = w.vault(), passfile(w), w.path('backup')
     w.ok('header', 'backup', '--passfile', p, b, v, stdin=None)
