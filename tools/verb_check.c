@@ -28,12 +28,13 @@ struct request {
 	const char *report;
 	int repair;
 	int yes;
+	int no_anchor;
 	struct check_print print;
 };
 
 #define ROUNDS_MAX 8 // each brings a level of directories into reach that were lost
 
-enum { KEY_JSON = 1, KEY_PROGRESS, KEY_NAMES, KEY_REPAIR, KEY_YES, KEY_REPORT };
+enum { KEY_JSON = 1, KEY_PROGRESS, KEY_NAMES, KEY_REPAIR, KEY_YES, KEY_REPORT, KEY_NO_ANCHOR };
 
 static _Atomic int stopped;
 
@@ -57,6 +58,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_YES:
 		r->yes = 1;
 		return 0;
+	case KEY_NO_ANCHOR:
+		r->no_anchor = 1;
+		return 0;
 	case KEY_REPORT:
 		r->report = arg;
 		return 0;
@@ -77,6 +81,8 @@ static const struct argp_option table[] = {
 	{"repair", KEY_REPAIR, NULL, 0, "put right what can be, and list what is lost", 0},
 	{"yes", KEY_YES, NULL, 0, "with --repair: give up what cannot be read, without asking", 0},
 	{"report", KEY_REPORT, "FILE", 0, "with --repair: a copy of the report, in plaintext", 0},
+	{"no-anchor", KEY_NO_ANCHOR, NULL, 0,
+	 "without --repair: also what this machine has seen a newer state of", 0},
 	{"json", KEY_JSON, NULL, 0, "print one JSON object", 0},
 	{"names", KEY_NAMES, NULL, 0, "show names of files, also where nobody watches", 0},
 	{"progress", KEY_PROGRESS, "json", 0, "say how far it is, in lines on standard error", 0},
@@ -124,7 +130,7 @@ static int open_host(struct request *r, struct vault_sealed *ret_sealed, struct 
 	if (!err) {
 		err = vault_read_sealed(host, ret_sealed);
 	}
-	if (!err) {
+	if (!err && !r->no_anchor) {
 		err = statedir_attach(host, r->repair ? 0 : STATEDIR_READONLY, &r->anchor);
 		if (err) {
 			vault_sealed_clear(ret_sealed);
@@ -203,6 +209,19 @@ static int look(struct request *r, struct vault *v, struct check_plan *plan, str
 	return err;
 }
 
+// Nothing in it is wrong, but this machine has seen a newer state: what a mount says then helps.
+static int is_older_copy(const struct request *r)
+{
+	struct anchor_state s;
+	char line[512];
+
+	if (!r->anchor) {
+		return 0;
+	}
+	anchor_get(r->anchor, &s);
+	return anchor_refusal(&s, line, sizeof(line)) > 0;
+}
+
 static int verdict(const struct check_totals *t, const char **ret_word)
 {
 	if (t->tampered) {
@@ -239,6 +258,9 @@ static int run_check(struct request *r, struct vault *v)
 	int result = verdict(&t, &word);
 
 	say_end(r, &t, word, err, NULL);
+	if (!err && result == WERR_ROLLBACK && is_older_copy(r)) {
+		return refusal_report(result, r->dir, r->anchor);
+	}
 	if (!err && result) {
 		check_print_next(&r->print, &t, 0);
 	}
@@ -349,6 +371,11 @@ int verb_check(int argc, char **argv)
 	options_parse(&argp, argc, argv, &r);
 	if ((r.yes || r.report) && !r.repair) {
 		return report_fail(WERR_USAGE, NULL, "--yes and --report need --repair");
+	}
+	if (r.no_anchor && r.repair) {
+		return report_fail(WERR_USAGE, "--no-anchor",
+				   "is not for --repair; take the vault as it is with 'wardfs "
+				   "accept' first");
 	}
 	r.print.names |= isatty(STDOUT_FILENO) && !r.print.json;
 	if (check_is_mountpoint(r.dir)) {

@@ -196,3 +196,32 @@ def many_changes_wait_while_frozen(w):
         path = os.path.join(mnt, f'dir-{i}')
         check(get(path + '/f') == path, path)
     w.ok('umount', mnt)
+
+
+@case
+def copy_of_a_frozen_vault_is_checked(w):
+    """The machine that has seen what came after it says so; nothing in the copy is wrong."""
+    v, mnt = both(w)
+    w.ok('mount', v, mnt)
+    put(os.path.join(mnt, 'file'))
+    w.ok('freeze', mnt)
+    shutil.copytree(v, w.path('copy'))
+    w.ok('thaw', mnt)
+    state = w.env()['XDG_STATE_HOME'] + '/wardfs'
+    path = os.path.join(state, os.listdir(state)[0], 'anchor')
+    with open(path, 'rb') as f:
+        seen = f.read()
+    with open(os.path.join(mnt, 'later'), 'wb') as f:
+        f.write(b'later')
+        os.fsync(f.fileno())
+
+    def told():
+        with open(path, 'rb') as f:
+            return f.read() != seen
+
+    wait_until(told, 'the anchor was written', 30)
+    done = w.run('check', w.path('copy'))
+    check(done.returncode == 4 and b"'wardfs accept'" in done.stderr and b'repair nothing' not in done.stderr, repr(done))
+    check('0 tampering, 0 damage' in w.ok('check', '--no-anchor', w.path('copy')), 'the copy')
+    w.refused(2, ['--no-anchor', '--repair'], 'check', '--no-anchor', '--repair', w.path('copy'))
+    w.ok('umount', mnt)

@@ -734,12 +734,15 @@ START_TEST(rotation_begins)
 {
 	struct vault_rotation what = {.level = VAULT_ROTATION_CONTENTS, .number = FS_ROOT};
 	struct anchor_state s;
-	uint8_t *root_key;
+	uint8_t *root_key, *header = malloc(VAULT_HEADER_BYTES);
 
 	session("a", 1);
 	ck_ok(unlock());
+	ck_assert_ptr_nonnull(header);
 	what.incarnation = vault->h->root_incarnation;
-	ck_ok(vault_root_key(vault, &pass, &root_key));
+	ck_ok(vault_copy_header(vault, header));
+	ck_ok(vault_root_key(header, &pass, &root_key));
+	free(header);
 	ck_ok(vault_rotation_begin(vault, root_key, &what));
 	const uint64_t counter = vault->h->write_counter;
 	anchor_get(anchor, &s);
