@@ -444,5 +444,8 @@ int worker_main(int fd)
 	worker_say(&w, err && !worker_is_ready(&w) ? CHANNEL_FAILED : CHANNEL_ENDED, err, 0,
 		   w.detail);
 	worker_control_finish(w.control);
+	// The library of the cipher would clean up at exit what has been wiped.
+	if (w.handed_over)
+		_exit(werr_exit(err));
 	return werr_exit(err);
 }
