@@ -167,10 +167,25 @@ int fs_thaw(struct fs *fs)
 	return was ? 0 : WERR_NOTFOUND;
 }
 
+// Little is left then for the time in which others wait.
+static int settle_before(struct fs *fs)
+{
+	int err = 0;
+
+	for (unsigned round = 0; err == 0 && round < 3 && checkpoint_pending(fs); round++) {
+		err = checkpoint_run(fs);
+	}
+	return err ? err : hostcache_sync_all(fs->hc);
+}
+
 int quiet_begin(struct fs *fs)
 {
 	if (atomic_load(&fs->read_only)) {
 		return WERR_READONLY;
+	}
+	int err = fs_frozen(fs) ? WERR_BUSY : settle_before(fs);
+	if (err) {
+		return err;
 	}
 	pthread_mutex_lock(&fs->freeze_lock);
 	while (fs->freeze_state == FREEZE_ASKED) {
@@ -185,7 +200,7 @@ int quiet_begin(struct fs *fs)
 	}
 	fs->freeze_state = FREEZE_ASKED;
 	pthread_mutex_unlock(&fs->freeze_lock);
-	int err = settle(fs, true);
+	err = settle(fs, true);
 	if (err == 0 && (checkpoint_pending(fs) || fs->unfinished)) {
 		let_go(fs, true);
 		err = WERR_BUSY;

@@ -4,7 +4,7 @@
 // stays, and when the cause is gone everything works again: at once, or, where the vault had to
 // become read-only, after the next mount.
 //
-//   faults [--seed N] [--stride N]
+//   faults [--seed N] [--stride N] [--script data|rotate]
 //
 // WARDFS_CRASH_STRIDE, or --stride: only every n-th case, which ones depends on the seed.
 #include <stdio.h>
@@ -13,6 +13,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "crypto/secret.h"
+#include "fusefs/rotate.h"
 #include "tests/crash/simvault.h"
 
 #define PAGES(n) ((size_t)(n)*SIM_PAGE)
@@ -41,6 +43,7 @@ static struct {
 	unsigned errors;             // that callers were told
 	uint64_t answered, readonly; // cases in which callers were told, and the vault read-only
 	char what[120];
+	void (*script)(void);
 } t;
 
 static const struct {
@@ -182,6 +185,51 @@ static void script(void)
 	sync_file(2);
 }
 
+// A rotation of the contents, with writes between its steps: each failure is followed by another
+// try.
+static void rotate_script(void)
+{
+	uint8_t *root_key = NULL;
+	const struct rotate_params params = {.level = VAULT_ROTATION_CONTENTS, .now_s = 1700000000};
+	bool more = true;
+
+	if (told(rotate_root_key(t.v.fs, &t.v.passphrase, &root_key), "the root key"))
+		return;
+	int err = rotate_begin(t.v.fs, root_key, &params);
+	secret_free(root_key);
+	if (told(err, "the beginning of a rotation"))
+		return;
+	for (unsigned i = 0; more && i < 60; i++) {
+		(void)told(rotate_step(t.v.fs, &more), "a step of a rotation");
+		if (i % 8 == 3) {
+			write_file(1, 0, 2000);
+			write_file(0, PAGES(i % 5), PAGES(3));
+			sync_file(0);
+		}
+	}
+}
+
+// It goes on, and ends with everything under one epoch.
+static void rotate_to_the_end(const char *when)
+{
+	struct rotate_status st;
+	bool more = true;
+
+	rotate_get_status(t.v.fs, &st);
+	if (st.state == ROTATE_IDLE)
+		return; // none was begun, or it has ended
+	if (st.state == ROTATE_INCOMPLETE)
+		EXPECT_OK(rotate_again(t.v.fs));
+	for (unsigned i = 0; more && i < 5000; i++) {
+		int err = rotate_step(t.v.fs, &more);
+
+		EXPECT(err == 0, "%s: %s: a step: %d (%s)", t.what, when, err, werr_text(err));
+	}
+	rotate_get_status(t.v.fs, &st);
+	EXPECT(st.state == ROTATE_ENDED && st.epochs == 1, "%s: %s: state %d, %u epochs", t.what,
+	       when, (int)st.state, st.epochs);
+}
+
 static void check_file(unsigned i, const char *when)
 {
 	struct tracked *f = &t.files[i];
@@ -264,7 +312,7 @@ static int one(const struct simvault *base)
 	uint64_t before = simhost_calls(t.v.disk, t.fault.kind);
 
 	simhost_fail(t.v.disk, &t.fault);
-	script();
+	t.script();
 	int reached = simhost_calls(t.v.disk, t.fault.kind) - before >= t.fault.nth;
 
 	simhost_fail_clear(t.v.disk);
@@ -280,6 +328,7 @@ static int one(const struct simvault *base)
 		// What a fault left half done is made good by the next checkpoint or two.
 		if (fs_checkpoint(t.v.fs))
 			EXPECT_OK(fs_checkpoint(t.v.fs));
+		rotate_to_the_end("the cause is gone");
 		works("the cause is gone");
 		check_all("the cause is gone");
 	}
@@ -290,6 +339,7 @@ static int one(const struct simvault *base)
 		simvault_remount(&t.v);
 	}
 	t.dir = sv_find(&t.v, FS_ROOT, "d");
+	rotate_to_the_end("mounted again");
 	check_all("mounted again");
 	memset(&t.files, 0, sizeof(t.files));
 	works("mounted again");
@@ -303,12 +353,15 @@ int main(int argc, char **argv)
 	uint64_t seed = 0, stride = env ? strtoull(env, NULL, 10) : 1, cases = 0, number = 0;
 	struct simvault base;
 
+	t.script = script;
 	EXPECT(getrandom(&seed, 4, 0) == 4, "no randomness");
 	for (int i = 1; i + 1 < argc; i++) {
 		if (strcmp(argv[i], "--seed") == 0)
 			seed = strtoull(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "--stride") == 0)
 			stride = strtoull(argv[++i], NULL, 10);
+		else if (strcmp(argv[i], "--script") == 0)
+			t.script = strcmp(argv[++i], "rotate") == 0 ? rotate_script : script;
 	}
 	printf("seed %lu\n", seed);
 	(void)fflush(stdout);
