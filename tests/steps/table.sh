@@ -34,6 +34,7 @@ step meson-tsan 900 full tests/steps/meson_test.sh tsan
 step planted 600 full tests/steps/planted.sh
 step fuzz 400 full tests/steps/fuzz.sh
 step cli 600 full tests/cli/run
+step cli-daemon 300 full tests/steps/cli_daemon.sh
 step interop 300 full tests/interop/run
 step vaults 200 full tests/vaults/run
 step hostile 500 full tests/hostile/run
