@@ -113,7 +113,7 @@ void rotate_moved(struct model *m)
 // Another root key between writes, with what only memory and the journal know before and after it.
 void rekey_while_used(struct model *m)
 {
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 2; i++) {
 		put(m, "d/e/pages", PAGES(i), PAGES(2));
 		sync_path(m, "d/e/pages");
 		put(m, "inline", 10 * i, 300);
@@ -129,8 +129,8 @@ void rekey_while_used(struct model *m)
 void rekey_while_rotating(struct model *m)
 {
 	do_rotate(m, VAULT_ROTATION_CONTENTS, NULL);
-	for (unsigned i = 0; i < 6; i++) {
-		(void)do_rotate_steps(m, 4 + 3 * i);
+	for (unsigned i = 0; i < 3; i++) {
+		(void)do_rotate_steps(m, 5 + 3 * i);
 		put(m, "d/holes", PAGES(100 + i), 900);
 		if (i % 2 == 0)
 			do_rekey(m);
