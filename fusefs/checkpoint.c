@@ -290,6 +290,7 @@ int checkpoint_run(struct fs *fs)
 		return WERR_READONLY; // what is durable stays as it is
 	}
 	pthread_mutex_lock(&fs->checkpoint_lock);
+	cut_load(fs);
 	pthread_mutex_lock(&fs->commit_lock);
 	if (fs->unfinished) {
 		err = finish(fs, fs->unfinished, &locked);
@@ -307,7 +308,9 @@ int checkpoint_run(struct fs *fs)
 		} else if (c) {
 			// Half a cut cannot be taken back: what is durable stays as it is, nothing
 			// more is written.
-			fs_set_read_only(fs, "a checkpoint could not be prepared");
+			if (c->parts) {
+				fs_set_read_only(fs, "a checkpoint could not be prepared");
+			}
 			fs->unfinished = NULL;
 			complete_free(fs, c);
 		}
@@ -329,6 +332,9 @@ int checkpoint_last(struct fs *fs)
 
 	if (err == 0 && checkpoint_pending(fs)) {
 		err = checkpoint_run(fs);
+	}
+	if (err == 0 && atomic_load(&fs->left_out)) {
+		err = WERR_IO; // the journal keeps what it has
 	}
 	if (err == 0) {
 		err = hostcache_sync_all(fs->hc);
@@ -356,7 +362,7 @@ void checkpoint_discard(struct fs *fs)
 		fs->unfinished = NULL;
 	}
 	struct checkpoint rest = {0};
-	if (cut_take_dirty(fs, &rest) == 0) {
+	if (cut_take_dirty(fs, &rest, true) == 0) {
 		for (size_t i = 0; i < rest.parts_len; i++) {
 			node_put(fs, rest.parts[i].n);
 		}

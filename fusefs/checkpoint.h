@@ -54,11 +54,15 @@ struct checkpoint {
 	struct part *current;
 };
 
+// Loads what the cut will need: dirty objects and the directories above them, which are dirty, too,
+// and so stay loaded. What cannot be loaded is noted in its node.
+void cut_load(struct fs *fs);
 // The cut: takes the dirty list and seals everything in it into jobs. commit_lock held; takes cut
-// exclusively. After a failure the checkpoint can only be thrown away.
+// exclusively. After a failure the checkpoint can only be thrown away; without parts nothing was
+// taken.
 int cut_make(struct fs *fs, struct checkpoint *c) WARN_UNUSED;
-// Only takes the dirty list and what is to be unlinked.
-int cut_take_dirty(struct fs *fs, struct checkpoint *c) WARN_UNUSED;
+// Only takes the dirty list and what is to be unlinked. Without `all`, what cannot be stored stays.
+int cut_take_dirty(struct fs *fs, struct checkpoint *c, bool all) WARN_UNUSED;
 // After the superblock: bookkeeping of every node, host space, unlinks. Frees c.
 void complete_checkpoint(struct fs *fs, struct checkpoint *c);
 // Frees c and the references that it holds.

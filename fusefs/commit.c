@@ -446,6 +446,9 @@ static int log_one(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_
 {
 	int err = settle_earlier(fs, n);
 
+	if (err == 0 && mode == LOG_COMMIT) {
+		err = node_unread(fs, n); // no replay would find it
+	}
 	if (err) {
 		return err;
 	}
@@ -517,6 +520,9 @@ static int settle_bulk(struct fs *fs, struct node *n)
 
 static void finish(struct fs *fs, struct fsync_request *q, int err)
 {
+	if (err == 0 && q->node) {
+		err = node_unread(fs, q->node); // a checkpoint left it out
+	}
 	q->done(q->arg, err);
 	atomic_fetch_add(&fs->fsyncs, 1);
 	if (q->node) {

@@ -81,7 +81,7 @@ static int flush_placed(struct fs *fs, struct node *n)
 
 static void answer(struct fs *fs, struct fsync_request *q, int err)
 {
-	q->done(q->arg, err);
+	q->done(q->arg, err ? err : node_unread(fs, q->node));
 	atomic_fetch_add(&fs->fsyncs, 1);
 	node_put(fs, q->node);
 	free(q);
@@ -376,7 +376,7 @@ int fs_checkpoint(struct fs *fs)
 	if (fs->params.manual) {
 		anchoring_note(fs, true);
 	}
-	return err;
+	return err == 0 && atomic_load(&fs->left_out) ? WERR_IO : err;
 }
 
 // --- admission --------------------------------------------------------------------------------

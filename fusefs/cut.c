@@ -5,11 +5,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
 
 #include "crypto/rng.h"
 #include "crypto/secret.h"
 #include "fusefs/planted.h"
+
+#define LOAD_ROUNDS 16u
 
 static const uint8_t *next_nonce(struct checkpoint *c)
 {
@@ -323,6 +326,9 @@ static int cut_part(struct fs *fs, struct checkpoint *c, struct part *p)
 			err = update_home(fs, p);
 		}
 	}
+	if (err == 0) {
+		atomic_store(&n->in_log, false);
+	}
 	secret_wipe(h, sizeof *h);
 	free(h);
 	return err;
@@ -335,8 +341,37 @@ static int compare_depth(const void *a, const void *b)
 	return x->depth > y->depth ? -1 : x->depth < y->depth;
 }
 
+// What above the node, or of itself, is not loaded; NULL: nothing.
+static const struct node *missing(const struct node *n)
+{
+	while (n && !n->unloaded) {
+		n = n->home;
+	}
+	return n;
+}
+
+static void list_again(struct fs *fs, struct node *n)
+{
+	n->dirty_next = fs->dirty_list;
+	fs->dirty_list = n;
+	atomic_fetch_add(&fs->dirty_count, 1);
+}
+
+// The bounds of what was left out come later, into the tables above it.
+static void list_above(struct fs *fs)
+{
+	for (struct node *n = fs->dirty_list, *next; n; n = next) {
+		next = n->dirty_next;
+		for (struct node *up = n->home; up && !up->dirty; up = up->home) {
+			up->dirty = DIRTY_CONTENT | DIRTY_ATTR;
+			node_ref(fs, up);
+			list_again(fs, up);
+		}
+	}
+}
+
 // Takes the dirty list: children before parents, because a bound changes its parent's table.
-int cut_take_dirty(struct fs *fs, struct checkpoint *c)
+int cut_take_dirty(struct fs *fs, struct checkpoint *c, bool all)
 {
 	size_t count = atomic_load(&fs->dirty_count);
 
@@ -345,10 +380,17 @@ int cut_take_dirty(struct fs *fs, struct checkpoint *c)
 		return WERR_NOMEM;
 	}
 	pthread_mutex_lock(&fs->dirty_lock);
-	for (struct node *n = fs->dirty_list, *next; n; n = next) {
+	struct node *n = fs->dirty_list, *next;
+	fs->dirty_list = NULL;
+	atomic_store(&fs->dirty_count, 0);
+	for (; n; n = next) {
+		next = n->dirty_next;
+		if (!all && !n->orphan && missing(n)) {
+			list_again(fs, n);
+			continue;
+		}
 		struct part *p = &c->parts[c->parts_len++];
 
-		next = n->dirty_next;
 		p->n = n;
 		p->flags = n->dirty;
 		for (struct node *up = n->home; up; up = up->home) {
@@ -357,8 +399,7 @@ int cut_take_dirty(struct fs *fs, struct checkpoint *c)
 		n->dirty = 0;
 		n->dirty_next = NULL;
 	}
-	fs->dirty_list = NULL;
-	atomic_store(&fs->dirty_count, 0);
+	list_above(fs);
 	c->unlinks = fs->unlinks;
 	fs->unlinks = NULL;
 	pthread_mutex_unlock(&fs->dirty_lock);
@@ -366,11 +407,110 @@ int cut_take_dirty(struct fs *fs, struct checkpoint *c)
 	return 0;
 }
 
-int cut_make(struct fs *fs, struct checkpoint *c)
+// Once more where the host may only have had a bad moment.
+static void load_one(struct fs *fs, struct node *n)
+{
+	pthread_rwlock_wrlock(&n->lock);
+	int err = object_load(fs, n);
+	if (err && !object_is_damaged(err)) {
+		err = object_load(fs, n);
+	}
+	if (err && !atomic_load(&n->unread)) {
+		fs_log(fs, LOG_ERR,
+		       "object %016llx cannot be read (%s): what changes in it and below it is "
+		       "not stored",
+		       (unsigned long long)n->number, werr_text(err));
+	}
+	atomic_store(&n->unread, (int8_t)err);
+	pthread_rwlock_unlock(&n->lock);
+}
+
+static bool is_loaded(struct node *n)
+{
+	pthread_rwlock_rdlock(&n->lock);
+	bool loaded = n->obj != NULL;
+	pthread_rwlock_unlock(&n->lock);
+	return loaded;
+}
+
+void cut_load(struct fs *fs)
+{
+	size_t count = 0;
+
+	pthread_mutex_lock(&fs->dirty_lock);
+	struct node **nodes = malloc((atomic_load(&fs->dirty_count) + 1) * sizeof(struct node *));
+	for (struct node *n = fs->dirty_list; nodes && n; n = n->dirty_next) {
+		if (n->dirty & DIRTY_CONTENT && !atomic_load(&n->orphan)) {
+			node_ref(fs, n);
+			nodes[count++] = n;
+		}
+	}
+	pthread_mutex_unlock(&fs->dirty_lock);
+	for (size_t i = 0; i < count; i++) {
+		if (!is_loaded(nodes[i])) {
+			load_one(fs, nodes[i]);
+		}
+		node_put(fs, nodes[i]);
+	}
+	free(nodes);
+}
+
+// Under the exclusive cut: no list changes any more. Whether something is to be loaded that nobody
+// has tried to load since.
+static bool look_at_list(struct fs *fs)
+{
+	bool untried = false;
+
+	for (struct node *n = fs->dirty_list; n; n = n->dirty_next) {
+		n->unloaded = n->dirty & DIRTY_CONTENT && !atomic_load(&n->orphan) && !is_loaded(n);
+		untried |= n->unloaded && !atomic_load(&n->unread);
+	}
+	return untried;
+}
+
+// What cannot be stored stays in memory. But where the host may read it again, the journal has to
+// keep what it has of it: then no checkpoint can be completed.
+static int judge_list(struct fs *fs)
+{
+	bool left_out = false;
+	int err = 0;
+
+	for (const struct node *n = fs->dirty_list; n && err == 0; n = n->dirty_next) {
+		const struct node *up = atomic_load(&n->orphan) ? NULL : missing(n);
+		int why = up ? atomic_load(&up->unread) : 0;
+
+		left_out |= up != NULL;
+		if (up && !object_is_damaged(why) && atomic_load(&n->in_log)) {
+			err = why ? why : WERR_IO;
+		}
+	}
+	atomic_store(&fs->left_out, left_out);
+	return err;
+}
+
+// Takes cut exclusively.
+static int cut_begin(struct fs *fs)
 {
 	pthread_rwlock_wrlock(&fs->cut);
-	int err = cut_take_dirty(fs, c);
+	for (unsigned i = 0; look_at_list(fs) && i < LOAD_ROUNDS; i++) {
+		pthread_rwlock_unlock(&fs->cut); // what was changed meanwhile
+		cut_load(fs);
+		pthread_rwlock_wrlock(&fs->cut);
+	}
+	return judge_list(fs);
+}
 
+int cut_make(struct fs *fs, struct checkpoint *c)
+{
+	int err = cut_begin(fs);
+
+	if (err == 0) {
+		err = cut_take_dirty(fs, c, false);
+	}
+	if (err) {
+		pthread_rwlock_unlock(&fs->cut);
+		return err;
+	}
 	c->k = atomic_fetch_add(&fs->k, 1);
 	c->generation = (uint64_t)fs->mount << 40 | c->k;
 	for (size_t i = 0; err == 0 && i < c->parts_len; i++) {

@@ -163,9 +163,12 @@ struct node {
 	struct object *obj;      // lock; NULL: not loaded
 	struct node *lru_next, *lru_prev; // nodes_lock: list of nodes whose object is loaded
 	bool in_lru;
-	size_t replay_index; // replay only: 1 + place in its list
-	_Atomic bool used;   // touched since the last sweep
-	bool rotate_queued;  // rotation's lock: moved since the rotation passed by
+	size_t replay_index;   // replay only: 1 + place in its list
+	_Atomic bool used;     // touched since the last sweep
+	bool rotate_queued;    // rotation's lock: moved since the rotation passed by
+	bool unloaded;         // cut exclusive: listed with content to seal, and that is not there
+	_Atomic bool in_log;   // since the last cut that took it: records that a crash needs
+	_Atomic int8_t unread; // why its object could not be loaded for the last checkpoint, or 0
 };
 
 #define NODE_BUCKETS_MIN 1024
@@ -223,6 +226,7 @@ struct fs {
 	pthread_mutex_t dirty_lock;
 	struct node *dirty_list;
 	_Atomic size_t dirty_count;
+	_Atomic bool left_out; // the last cut left nodes out: below what cannot be read
 
 	struct image_map *images; // replay only
 	bool replaying;
@@ -320,6 +324,8 @@ void node_make_orphan(struct fs *fs, struct node *n);
 void node_free_orphans(struct fs *fs);
 // Lists the node and its ancestors for the next checkpoint.
 void node_dirty(struct fs *fs, struct node *n, unsigned flags);
+// Why a checkpoint cannot store this node: it, or a directory above it, cannot be read. 0: it can.
+int node_unread(struct fs *fs, const struct node *n) WARN_UNUSED;
 // The node's object is loaded: the sweep may look at it.
 void node_lru_add(struct fs *fs, struct node *n);
 // Frees clean loaded objects while more than the cache's share is held.

@@ -311,6 +311,9 @@ int fs_hand_over(struct fs *fs, struct handover_node **ret, size_t *ret_len)
 	// After a failure of the host nothing more can be written: what is durable stays.
 	if (!atomic_load(&fs->read_only)) {
 		err = fs_checkpoint(fs);
+		if (err && atomic_load(&fs->left_out)) {
+			err = checkpoint_run(fs); // what cannot be read does not hold the lock up
+		}
 		if (err == 0 && atomic_load(&fs->orphan_count)) {
 			adopted = true;
 			err = adopt_orphans(fs);

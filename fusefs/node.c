@@ -375,6 +375,21 @@ void node_dirty(struct fs *fs, struct node *n, unsigned flags)
 	pthread_mutex_unlock(&fs->dirty_lock);
 }
 
+int node_unread(struct fs *fs, const struct node *n)
+{
+	int err = 0;
+
+	if (!atomic_load(&fs->left_out) || atomic_load(&n->orphan)) {
+		return 0;
+	}
+	pthread_mutex_lock(&fs->dirty_lock);
+	for (const struct node *p = n; p && err == 0; p = p->home) {
+		err = atomic_load(&p->unread);
+	}
+	pthread_mutex_unlock(&fs->dirty_lock);
+	return err;
+}
+
 #define SWEEP_ROUNDS 64u
 
 void node_sweep(struct fs *fs)

@@ -619,6 +619,7 @@ int object_load(struct fs *fs, struct node *n)
 		return lost ? salvage_lost(fs, n) : err;
 	}
 	n->used = true;
+	atomic_store(&n->unread, 0);
 	object_loaded(fs, n);
 	return 0;
 }

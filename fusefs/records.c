@@ -29,6 +29,7 @@ void rec_attr(struct fs *fs, struct record *r, struct node *n)
 	struct objref ref = home ? node_objref(home) : (struct objref){0};
 	pthread_mutex_unlock(&fs->dirty_lock);
 	if (home) {
+		atomic_store(&n->in_log, true);
 		record_attr(r, &ref, table_place_page(place), table_place_slot(place), n->number,
 			    &a);
 	}
@@ -62,6 +63,7 @@ void rec_slot(struct record *r, struct node *dir, table_place place)
 	size_t len;
 	const uint8_t *bytes = table_get_bytes(dir->obj->table, place, &len);
 
+	atomic_store(&dir->in_log, true);
 	record_slot(r, &ref, table_place_page(place), table_place_slot(place), bytes,
 		    bytes ? len : 0);
 }

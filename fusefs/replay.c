@@ -13,26 +13,6 @@
 
 // --- the nodes that the log touches -----------------------------------------------------------
 
-struct touched {
-	struct node *n;
-	bool home_known;
-	bool attr_known; // the log said its attributes
-	bool unnamed;    // its entry went away
-	bool lost;       // salvage: where it stands cannot be found out, it is left alone
-};
-
-struct replay {
-	struct fs *fs;
-	struct payload *payloads;
-	size_t payloads_len, payloads_cap;
-	struct touched *touched;
-	size_t touched_len, touched_cap;
-	uint64_t generation; // of the base state: nothing authentic in it is newer
-	uint64_t root_generation;
-	uint32_t images; // IMAGE assignments seen since the last CHECKPOINT
-	struct image_map *map;
-};
-
 // Takes over a reference.
 static int touch(struct replay *rp, struct node *n, struct touched **ret)
 {
@@ -140,7 +120,28 @@ static int replay_load(struct replay *rp, struct node *n)
 	return err;
 }
 
-// A directory by reference, loaded.
+static struct touched *touched_of(const struct replay *rp, const struct node *n)
+{
+	return n->replay_index ? &rp->touched[n->replay_index - 1] : NULL;
+}
+
+// What the log has for a directory that is damaged, or for something in it, is dropped.
+static int lose_dir(struct replay *rp, struct touched *t, int err)
+{
+	if (rp->fs->params.salvage ||
+	    (err != WERR_AUTH && err != WERR_MALFORMED && err != WERR_DAMAGED)) {
+		return err;
+	}
+	if (!t->lost) {
+		fs_log(rp->fs, LOG_ERR,
+		       "directory %016llx is damaged: what the journal had for it is lost",
+		       (unsigned long long)t->n->number);
+	}
+	t->lost = t->home_known = true;
+	return WERR_NOTFOUND;
+}
+
+// A directory by reference, loaded. WERR_NOTFOUND: it is damaged.
 static int replay_dir(struct replay *rp, const struct objref *ref, struct touched **ret)
 {
 	struct fs *fs = rp->fs;
@@ -161,7 +162,11 @@ static int replay_dir(struct replay *rp, const struct objref *ref, struct touche
 	if (err == 0) {
 		err = touch(rp, n, ret);
 	}
-	return err ? err : replay_load(rp, (*ret)->n);
+	if (err) {
+		return err;
+	}
+	err = replay_load(rp, (*ret)->n);
+	return err ? lose_dir(rp, *ret, err) : 0;
 }
 
 // The node of a home entry, its bound the highest that any entry of it had.
@@ -207,6 +212,23 @@ static void set_attr(struct node *n, const struct ward_attr *a)
 	}
 }
 
+// An entry that goes into a directory that is damaged: what it names must not count as removed.
+static int lose_entry(struct replay *rp, const struct assignment *a)
+{
+	struct touched *t;
+	struct entry e;
+
+	if (a->len == 0 || entry_decode(a->bytes, a->len, &e) || e.kind != ENTRY_HOME) {
+		return 0;
+	}
+	int err = replay_entry_node(rp, &e, &t);
+	if (err == 0) {
+		node_set_home(rp->fs, t->n, NULL, 0);
+		t->lost = t->home_known = true;
+	}
+	return err;
+}
+
 static int apply_slot(struct replay *rp, const struct assignment *a)
 {
 	struct touched *d, *t;
@@ -215,7 +237,7 @@ static int apply_slot(struct replay *rp, const struct assignment *a)
 	int err = replay_dir(rp, &a->ref, &d);
 
 	if (err) {
-		return err;
+		return err == WERR_NOTFOUND ? lose_entry(rp, a) : err;
 	}
 	struct node *dir = d->n;
 	if (object_page_lost(dir, a->page)) {
@@ -243,6 +265,7 @@ static int apply_slot(struct replay *rp, const struct assignment *a)
 			node_set_home(rp->fs, t->n, dir, place);
 			t->home_known = t->attr_known = true;
 			t->unnamed = false;
+			t->lost &= t->n->type == OBJECT_DIR && !t->n->obj;
 			set_attr(t->n, &e.attr);
 		}
 	}
@@ -257,7 +280,7 @@ static int apply_attr(struct replay *rp, const struct assignment *a)
 	int err = replay_dir(rp, &a->ref, &d);
 
 	if (err) {
-		return err;
+		return err == WERR_NOTFOUND ? 0 : err;
 	}
 	struct node *dir = d->n;
 	if (object_page_lost(dir, a->page)) {
@@ -496,10 +519,11 @@ static int find_home(struct replay *rp, struct touched *t)
 	}
 	int err = replay_dir(rp, &parent, &p);
 	t = &rp->touched[index]; // the list may have moved
+	bool damaged = err == WERR_NOTFOUND || (err == 0 && p->n->obj->lost_end);
 	if (err == 0) {
 		err = table_find_number(p->n->obj->table, n->number, &place, &e);
 	}
-	struct node *home = err ? NULL : p->n;
+	struct node *home = err ? NULL : p->n; // NULL: looked for
 	if (err == WERR_NOTFOUND || (err == 0 && e.incarnation != n->incarnation)) {
 		// The header has an older place. No record took the entry away: it is somewhere.
 		err = replay_search(rp->fs, n->number, n->incarnation, search_load, rp, &home,
@@ -509,7 +533,7 @@ static int find_home(struct replay *rp, struct touched *t)
 			t = &rp->touched[index];
 		}
 	}
-	if (err == WERR_NOTFOUND && rp->fs->params.salvage) {
+	if (err == WERR_NOTFOUND && (rp->fs->params.salvage || damaged)) {
 		t->lost = t->home_known = true;
 		return 0;
 	}
@@ -561,8 +585,23 @@ static int finish_loaded(struct fs *fs, struct node *n)
 	n->attr.flags |= n->base ? ATTR_HAS_OBJECT : 0;
 	n->attr.flags |= n->obj->xattrs_len ? ATTR_HAS_XATTRS : 0;
 	object_account(fs, n->obj);
+	atomic_store(&n->in_log, true);
 	node_dirty(fs, n, DIRTY_CONTENT | DIRTY_ATTR);
 	return err;
+}
+
+// Below a directory that is damaged nothing can be reached, or stored.
+static bool below_lost(const struct replay *rp, const struct node *n)
+{
+	const struct touched *t = NULL;
+
+	if (rp->fs->params.salvage) {
+		return false;
+	}
+	for (n = n->home; n && !(t && t->lost); n = n->home) {
+		t = touched_of(rp, n);
+	}
+	return t && t->lost;
 }
 
 static int finish_node(struct replay *rp, struct touched *t)
@@ -574,7 +613,7 @@ static int finish_node(struct replay *rp, struct touched *t)
 	if (n == fs->root) {
 		return finish_loaded(fs, n);
 	}
-	if (t->lost) {
+	if (t->lost || below_lost(rp, n)) {
 		return 0;
 	}
 	if (t->unnamed || !n->home) {
@@ -618,7 +657,9 @@ static int finish(struct replay *rp)
 	for (size_t i = 0; err == 0 && i < rp->touched_len; i++) {
 		struct touched *t = &rp->touched[i];
 
-		if (!t->home_known && !t->unnamed) {
+		if (!t->home_known && !t->unnamed && t->n->type != OBJECT_DIR) {
+			t->lost = true; // its entry was lost with a directory
+		} else if (!t->home_known && !t->unnamed) {
 			err = find_home(rp, t);
 		}
 	}
@@ -629,76 +670,6 @@ static int finish(struct replay *rp)
 }
 
 // --- reading the log ----------------------------------------------------------------------------
-
-static void forget_payloads(struct replay *rp, uint64_t through)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < rp->payloads_len; i++) {
-		struct payload *p = &rp->payloads[i];
-
-		if (p->sequence <= through) {
-			secret_wipe(p->bytes, p->len);
-			free(p->bytes);
-		} else {
-			rp->payloads[kept++] = *p;
-		}
-	}
-	rp->payloads_len = kept;
-}
-
-static int scan_images(struct replay *rp, const uint8_t *payload, size_t len)
-{
-	struct assignment a;
-	size_t offset = 0;
-	int more, err = 0;
-
-	while (err == 0 && (more = record_next(payload, len, &offset, &a)) > 0) {
-		if (a.tag == REC_IMAGE) {
-			if (!rp->map) {
-				rp->map = image_map_new();
-			}
-			err = rp->map ? image_add(rp->map, &a) : WERR_NOMEM;
-			rp->images++;
-		} else if (a.tag == REC_CHECKPOINT) {
-			if (rp->images < a.count) {
-				return WERR_MALFORMED;
-			}
-			image_map_free(rp->fs->images);
-			rp->fs->images = rp->map;
-			rp->map = NULL;
-			rp->images = 0;
-			rp->generation = a.generation;
-			rp->root_generation = a.root_generation;
-			forget_payloads(rp, a.s);
-		}
-	}
-	return err ? err : more;
-}
-
-static int collect(void *arg, uint64_t sequence, const uint8_t *payload, size_t len)
-{
-	struct replay *rp = arg;
-
-	if (rp->payloads_len == rp->payloads_cap) {
-		size_t cap = rp->payloads_cap ? rp->payloads_cap * 2 : 256;
-		struct payload *list = realloc(rp->payloads, cap * sizeof *list);
-
-		if (!list) {
-			return WERR_NOMEM;
-		}
-		rp->payloads = list;
-		rp->payloads_cap = cap;
-	}
-	uint8_t *copy = malloc(len ? len : 1);
-	if (!copy) {
-		return WERR_NOMEM;
-	}
-	memcpy(copy, payload, len);
-	rp->payloads[rp->payloads_len++] = (struct payload){sequence, len, copy};
-	// cppcheck-suppress memleak ; copy is in rp->payloads
-	return scan_images(rp, payload, len);
-}
 
 static int base_state(struct replay *rp)
 {
@@ -727,7 +698,7 @@ int replay_journal(struct fs *fs, bool needs_mount)
 	};
 	uint64_t last;
 	bool fresh = sb->s == 0;
-	int err = journal_replay(fs->j, collect, &rp, &last);
+	int err = journal_replay(fs->j, replay_collect, &rp, &last);
 
 	if (rp.root_generation > rp.generation) {
 		rp.generation = rp.root_generation;
@@ -764,7 +735,7 @@ int replay_journal(struct fs *fs, bool needs_mount)
 		rp.touched[i].n->replay_index = 0;
 		node_put(fs, rp.touched[i].n);
 	}
-	forget_payloads(&rp, UINT64_MAX);
+	replay_forget(&rp, UINT64_MAX);
 	image_map_free(rp.map);
 	free(rp.payloads);
 	free(rp.touched);

@@ -30,6 +30,31 @@ struct payload {
 	uint8_t *bytes;
 };
 
+struct touched {
+	struct node *n;
+	bool home_known;
+	bool attr_known; // the log said its attributes
+	bool unnamed;    // its entry went away
+	bool lost;       // it, or where it stands, cannot be read: it is left alone
+};
+
+struct replay {
+	struct fs *fs;
+	struct payload *payloads;
+	size_t payloads_len, payloads_cap;
+	struct touched *touched;
+	size_t touched_len, touched_cap;
+	uint64_t generation; // of the base state: nothing authentic in it is newer
+	uint64_t root_generation;
+	uint32_t images; // IMAGE assignments seen since the last CHECKPOINT
+	struct image_map *map;
+};
+
+// images.c: a journal_replay callback (arg: the replay) that keeps the records, and the images of
+// the last checkpoint; and the end of the records up to a sequence.
+int replay_collect(void *arg, uint64_t sequence, const uint8_t *payload, size_t len) WARN_UNUSED;
+void replay_forget(struct replay *rp, uint64_t through);
+
 // replay_find.c: looks for the home entry of an object in every directory that `load` can load.
 // *ret_dir is referenced; WERR_NOTFOUND, WERR_NOMEM.
 typedef int (*replay_load_fn)(void *arg, struct node *dir);

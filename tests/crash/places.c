@@ -198,6 +198,156 @@ static void moved_unread(void)
 	simvault_end(&v);
 }
 
+// ---- a directory that cannot be read when a checkpoint needs it ----
+
+#define OTHERS 600u
+
+static uint64_t others[OTHERS];
+
+// d/x is looked up, d itself is not in memory any more.
+static void begin_swept(struct simvault *v, uint64_t *ret_d, uint64_t *ret_x)
+{
+	static const struct fs_params params = {.manual = 1, .cache_mib = 1};
+	char name[16];
+
+	simvault_begin(v, &params);
+	uint64_t d = sv_make(v, FS_ROOT, "d", DIR_TYPE), o = sv_make(v, FS_ROOT, "o", DIR_TYPE);
+	sv_put(v, sv_make(v, d, "x", FILE_TYPE), 0, 100, 1);
+	for (unsigned i = 0; i < OTHERS; i++) {
+		(void)snprintf(name, sizeof name, "y%u", i);
+		sv_put(v, sv_make(v, o, name, FILE_TYPE), 0, 100, 1);
+	}
+	simvault_remount(v);
+	*ret_d = sv_find(v, FS_ROOT, "d");
+	*ret_x = sv_find(v, *ret_d, "x");
+	o = sv_find(v, FS_ROOT, "o");
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < OTHERS; i++) {
+			(void)snprintf(name, sizeof name, "y%u", i);
+			others[i] = round ? others[i] : sv_find(v, o, name);
+			EXPECT(sv_version(v, others[i], 0, 96) == 1, "%s is another", name);
+		}
+		EXPECT_OK(fs_checkpoint(v->fs));
+	}
+	struct node *n = node_find(v->fs, *ret_d);
+	EXPECT(n && !n->obj, "the directory is still in memory");
+	node_put(v->fs, n);
+}
+
+static void expect_other(struct simvault *v, uint64_t version)
+{
+	uint64_t y = sv_find(v, sv_find(v, FS_ROOT, "o"), "y0");
+
+	EXPECT(sv_version(v, y, 0, 96) == version, "y0 is another");
+}
+
+static void expect_writable(struct simvault *v)
+{
+	struct fs_status status;
+
+	fs_get_status(v->fs, &status);
+	EXPECT(!status.readonly, "read-only: %s", status.readonly_reason);
+}
+
+// The host has one bad moment.
+static void one_bad_read(void)
+{
+	struct simfault fault = {SIM_READ, 1, 1, WERR_IO, 0};
+	struct simvault v;
+	uint64_t d, x;
+
+	begin_swept(&v, &d, &x);
+	sv_put(&v, others[0], 0, 100, 7);
+	sv_put(&v, x, 0, 100, 2);
+	simhost_fail(v.disk, &fault);
+	int err = fs_checkpoint(v.fs);
+	simhost_fail_clear(v.disk);
+	expect_writable(&v);
+	if (err) {
+		EXPECT_OK(fs_checkpoint(v.fs));
+	}
+	simvault_cut(&v, &nothing, 1);
+	simvault_open(&v);
+	expect_other(&v, 7);
+	x = sv_find(&v, sv_find(&v, FS_ROOT, "d"), "x");
+	EXPECT(sv_version(&v, x, 0, 96) == 2, "x is another");
+	simvault_end(&v);
+}
+
+// It stays bad for a while: what fsync has answered must not leave the journal meanwhile.
+static void bad_reads(void)
+{
+	struct simfault fault = {SIM_READ, 1, 1000, WERR_IO, 0};
+
+	for (unsigned synced = 0; synced < 2; synced++) {
+		struct simvault v;
+		uint64_t d, x;
+
+		begin_swept(&v, &d, &x);
+		sv_put(&v, others[0], 0, 100, 7);
+		sv_put(&v, x, 0, 100, 2);
+		if (synced) {
+			sv_sync(&v, others[0]);
+			sv_sync(&v, x);
+		}
+		(void)sv_find(&v, sv_find(&v, FS_ROOT, "o"), "y0"); // this directory is there
+		simhost_fail(v.disk, &fault);
+		EXPECT(fs_checkpoint(v.fs) == WERR_IO, "not everything is stored");
+		EXPECT(fs_fsync_wait(v.fs, x) == WERR_IO, "fsync below what cannot be read");
+		simhost_fail_clear(v.disk);
+		expect_writable(&v);
+		struct simvault after;
+		simvault_fork(&v, &nothing, 1, &after);
+		simvault_open(&after);
+		expect_other(&after, 7);
+		uint64_t again = sv_find(&after, sv_find(&after, FS_ROOT, "d"), "x");
+		EXPECT(sv_version(&after, again, 0, 96) == 1 + synced, "x is another");
+		simvault_end(&after);
+		EXPECT_OK(fs_checkpoint(v.fs)); // now it can be read
+		sv_sync(&v, x);
+		simvault_cut(&v, &nothing, 1);
+		simvault_open(&v);
+		x = sv_find(&v, sv_find(&v, FS_ROOT, "d"), "x");
+		EXPECT(sv_version(&v, x, 0, 96) == 2, "x is another");
+		simvault_end(&v);
+	}
+}
+
+// Its host file is gone for good.
+static void bad_forever(void)
+{
+	for (unsigned synced = 0; synced < 2; synced++) {
+		struct simvault v;
+		struct fs_stat st;
+		uint64_t d, x;
+
+		begin_swept(&v, &d, &x);
+		sv_put(&v, others[0], 0, 100, 7);
+		sv_put(&v, x, 0, 100, 2);
+		if (synced) {
+			sv_sync(&v, x);
+		}
+		hostcache_drop(v.fs->hc, d);
+		simhost_junk_object(v.disk, d);
+		if (!synced) {
+			EXPECT(fs_checkpoint(v.fs), "not everything is stored");
+			expect_writable(&v);
+			EXPECT(fs_fsync_wait(v.fs, x), "an fsync of what is not stored");
+		} else {
+			sv_sync(&v, others[0]);
+		}
+		simvault_cut(&v, &nothing, 1);
+		simvault_open(&v);
+		expect_other(&v, 7);
+		EXPECT(fs_lookup(v.fs, sv_find(&v, FS_ROOT, "d"), "x", &st), "d is readable");
+		sv_put(&v, sv_find(&v, sv_find(&v, FS_ROOT, "o"), "y0"), 0, 100, 8);
+		EXPECT_OK(fs_checkpoint(v.fs));
+		simvault_remount(&v);
+		expect_other(&v, 8);
+		simvault_end(&v);
+	}
+}
+
 // ---- what vaults of earlier versions may have ----
 
 // A record of a file's content that stands before the one of the rename that it was written in.
@@ -271,8 +421,13 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*test)(void);
 	} tests[] = {
-		{"rename-over", rename_over_waits}, {"exchange", exchange_waits},
-		{"moved-unread", moved_unread},     {"logged-before-named", logged_before_named},
+		{"rename-over", rename_over_waits},
+		{"exchange", exchange_waits},
+		{"moved-unread", moved_unread},
+		{"one-bad-read", one_bad_read},
+		{"bad-reads", bad_reads},
+		{"bad-forever", bad_forever},
+		{"logged-before-named", logged_before_named},
 		{"old-header", old_header},
 	};
 
