@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/control_client.h"
 #include "daemon/guard.h"
@@ -75,11 +77,38 @@ struct unmounting {
 	int err; // of the unmount, reported
 	int done;
 	int closing; // the worker has seen the end of the mount
-	int asked;   // it was told to end
+	int stuck;   // it has not, for long: it is to be told to end
+	int asked;   // it was
 };
 
 // After the unmount. A worker that has not even begun to close by then still has the mount.
 #define PATIENCE_MS 5000
+
+// On a connection of its own, once the end cannot be missed on the other one.
+static void tell_to_end(struct unmounting *u)
+{
+	struct control_client *c;
+	int err = control_connect(u->path, &c);
+
+	u->asked = 1;
+	if (err)
+		return; // it has ended by itself
+	err = control_call(c, "Stop", NULL, NULL, NULL);
+	if (err && err != WERR_NOTFOUND)
+		report_warn(u->r->mnt, "the worker cannot be told to end: %s", werr_text(err));
+	control_close(c);
+}
+
+// What another mount namespace has changed reaches the worker, too, before it may be told to end.
+static void write_back(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	(void)syncfs(fd);
+	close(fd);
+}
 
 static int unmount(void *arg, json_t *reply)
 {
@@ -88,8 +117,12 @@ static int unmount(void *arg, json_t *reply)
 	const char *stage = json_string_value(json_object_get(reply, "stage"));
 
 	u->closing |= stage && !strcmp(stage, "close");
+	if (u->stuck && !u->asked)
+		tell_to_end(u);
 	if (u->done)
 		return 0;
+	if (!u->r->lazy)
+		write_back(u->path);
 	int err = mountpoint_unmount(u->path, u->r->lazy);
 	if (err) {
 		u->err = report_unmount(err, u->r->mnt);
@@ -132,16 +165,12 @@ static int ask_again(struct unmounting *u, int *ret_code)
 
 	if (err)
 		return WERR_NOTFOUND;
-	if (!u->closing && !u->asked) {
+	if (!u->closing && !u->stuck) {
 		report_warn(u->r->mnt,
 			    "unmounted here, but another mount namespace still holds it "
 			    "(a container, a service, 'unshare -m'): its worker is told to "
 			    "end, which cuts those off");
-		u->asked = 1;
-		err = control_call(c, "Stop", NULL, NULL, NULL);
-		if (err && err != WERR_NOTFOUND)
-			report_warn(u->r->mnt, "the worker cannot be told to end: %s",
-				    werr_text(err));
+		u->stuck = 1;
 	}
 	err = wait_for_end(c, u, ret_code);
 	control_close(c);
@@ -197,6 +226,12 @@ static int has_failed(struct control_client *c)
 	return failed;
 }
 
+static int report_foreign(const struct request *r, const struct mountpoint *m)
+{
+	return report_fail(WERR_NOTFOUND, r->mnt,
+			   "what is mounted here is not wardfs but %s; use umount", m->fstype);
+}
+
 static int unmount_at(const struct request *r, const char *path)
 {
 	struct control_client *c = NULL;
@@ -205,6 +240,9 @@ static int unmount_at(const struct request *r, const char *path)
 
 	if (err)
 		return finish_detached(r, path);
+	// Numbers of devices are given out again: what is no FUSE mount is nobody's.
+	if (strncmp(m.fstype, "fuse", 4) != 0)
+		return report_foreign(r, &m);
 	struct unmounting u = {.r = r, .path = path};
 	int failed = 0;
 	if (!control_connect(path, &c)) {
@@ -215,9 +253,7 @@ static int unmount_at(const struct request *r, const char *path)
 	if (c && (err || u.done))
 		return err;
 	if (!c && strcmp(m.fstype, MOUNTPOINT_FSTYPE) != 0)
-		return report_fail(WERR_NOTFOUND, r->mnt,
-				   "what is mounted here is not wardfs but %s; use umount",
-				   m.fstype);
+		return report_foreign(r, &m);
 	err = mountpoint_unmount(path, r->lazy);
 	if (err)
 		return report_unmount(err, r->mnt);

@@ -244,7 +244,6 @@ def mount_twice(w):
     w.refused(6, 'already mounted', 'mount', v, w.path('second'), stdin=None)
     w.refused(6, 'already mounted', 'mount', '--ro', v, w.path('second'), stdin=None)
     w.refused(6, 'mounted', 'mount', v, mnt, stdin=None)
-    w.refused(6, 'already mounted', 'passwd', v, stdin=None)
     check(get(os.path.join(mnt, 'file')) == 'hello\n', 'the first mount suffered')
 
 
@@ -603,7 +602,7 @@ def status_of_users(w):
     every = json.loads(w.ok('status', '--json'))['mounts']
     check([m['state'] for m in every if m['mountpoint'] == mnt] == ['open'], 'root does not see it')
     stranger = json.loads(w.ok('status', '--json', user=USER - 1))['mounts']
-    check([m['state'] for m in stranger if m['mountpoint'] == mnt] == ['unknown'], stranger)
+    check(mnt not in [m['mountpoint'] for m in stranger], stranger)
     check('pid' not in str(stranger), 'a stranger is told more')
     # Not even through a door that somebody left open.
     folder = f'/tmp/wardfs-{USER}'
