@@ -73,6 +73,8 @@ int header_backup_peek(const uint8_t *buf, size_t len, struct vault_sealed *ret,
 		vault_sealed_clear(&found);
 		return err;
 	}
+	for (unsigned i = 0; i < 2; i++)
+		memcpy(found.ids[i], found.vault_id, VAULT_ID_BYTES);
 	*ret = found;
 	*ret_made_s = made_s;
 	return 0;

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int host_pread(struct host_file *f, void *buf, size_t len, uint64_t off, size_t *ret_got)
 {
@@ -55,6 +56,53 @@ int host_replace_top(struct host *h, const char *name, const void *buf, size_t l
 		return rc;
 	}
 	return h->ops->sync_top(h);
+}
+
+// Not zeros, which a host may keep as a hole beside the old blocks.
+static void overwrite(struct host_file *f, size_t max)
+{
+	uint64_t size = 0;
+	int rc = f->host->ops->file_size(f, &size);
+	const size_t len = size < max ? (size_t)size : max;
+	uint8_t *fill = len ? malloc(len) : NULL;
+
+	if (!rc && fill) {
+		memset(fill, 0xff, len);
+		rc = host_pwrite(f, fill, len, 0);
+		if (!rc)
+			rc = f->host->ops->datasync(f);
+	}
+	free(fill);
+}
+
+static void overwrite_leftover(struct host *h, const char *name, size_t max)
+{
+	char temporary[NAME_MAX + 1];
+	struct host_file *f = NULL;
+	int n = snprintf(temporary, sizeof(temporary), "%s.new", name);
+
+	if (n < 0 || (size_t)n >= sizeof(temporary) ||
+	    h->ops->open_top(h, temporary, HOST_RDWR, &f))
+		return;
+	overwrite(f, max);
+	h->ops->file_close(f);
+}
+
+int host_renew_top(struct host *h, const char *name, const void *buf, size_t len)
+{
+	struct host_file *old = NULL;
+	// Nothing there, or nothing that could be overwritten: then it is replaced only.
+	int absent = h->ops->open_top(h, name, HOST_RDWR, &old);
+
+	overwrite_leftover(h, name, len);
+	int rc = host_replace_top(h, name, buf, len);
+	if (absent)
+		return rc;
+	// As long as the new name is not durable the old file may be what a crash brings back.
+	if (!rc)
+		overwrite(old, len);
+	h->ops->file_close(old);
+	return rc;
 }
 
 int host_read_top(struct host *h, const char *name, size_t max, uint8_t **ret_buf, size_t *ret_len)

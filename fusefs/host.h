@@ -113,6 +113,10 @@ int host_pwrite(struct host_file *f, const void *buf, size_t len, uint64_t off) 
 // Replaces a top-level file atomically and durably: temporary name, write, datasync, rename,
 // sync_top.
 int host_replace_top(struct host *h, const char *name, const void *buf, size_t len) WARN_UNUSED;
+// The same for a file whose old content must not stay readable on the disk: once the new one is
+// durable, the old one is overwritten in place (at most len bytes), and so is what a replacement
+// that was cut left. A failure of that is none of the replacement.
+int host_renew_top(struct host *h, const char *name, const void *buf, size_t len) WARN_UNUSED;
 // Reads a whole top-level file of at most max bytes (WERR_LIMIT when larger, without reading it).
 // *ret_buf: free().
 int host_read_top(struct host *h, const char *name, size_t max, uint8_t **ret_buf,

@@ -362,7 +362,7 @@ static int write_both(struct host *host, const uint8_t *buf, unsigned *intact)
 	unsigned done = 0;
 
 	for (int i = 0; i < COPIES; i++) {
-		int err = host_replace_top(host, copy_names[i], buf, VAULT_HEADER_BYTES);
+		int err = host_renew_top(host, copy_names[i], buf, VAULT_HEADER_BYTES);
 		if (is_room_error(err))
 			return overwrite_both(host, buf, intact, done) ? err : 0;
 		if (err)

@@ -52,8 +52,10 @@ static const char honest_text[] =
 	"filesystems that never write in place (btrfs, ZFS, and others on flash) keep what was\n"
 	"overwritten for a while where the disk itself can be read; 'fstrim' helps against that, "
 	"and only\n"
-	"its own erase command or its destruction is certain. The encrypted files are still there "
-	"and may\n"
+	"its own erase command or its destruction is certain. Earlier headers were overwritten "
+	"when they\n"
+	"were replaced, unless a crash came just between. The encrypted files are still there and "
+	"may\n"
 	"be removed.\n";
 
 int erase_vault(struct host *host, const char *dir)

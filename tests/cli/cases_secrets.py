@@ -2,6 +2,7 @@
 """Who can open a vault, header backups, destroying one on purpose, what a guess costs."""
 import json
 import os
+import shutil
 import pty
 import signal
 import subprocess
@@ -274,6 +275,31 @@ def header_restore_gives_up_a_journal_that_is_there(w):
     check(before != after and numbers == [0, 0], f'mounts {numbers}')
     w.ok('header', 'restore', '--passfile', p, b, v, stdin=None)
     check(content(w, v, p, 'file') == b'one' * 1000, 'other content')
+
+
+@case
+def headers_that_were_replaced_are_overwritten(w):
+    """The blocks of a replaced file are free, and readable on a plain disk: no slot may be left in them."""
+    v, p, other = w.vault(), passfile(w), passfile(w, b'another horse', 'other')
+    paths = [os.path.join(v, name) for name in VAULT_FILES]
+
+    def all_overwritten(what, *args):
+        held = [open(path, 'rb') for path in paths]
+        w.ok(*args, stdin=None)
+        for f in held:
+            data = f.read()
+            check(data == b'\xff' * len(data) and len(data) == 106496, f'{what}: {f.name} is readable')
+            f.close()
+    all_overwritten('a new secret', 'key', 'add', *KDF, '--passfile', p, '--new-passfile', other, v)
+    # What a replacement that was cut has left.
+    shutil.copyfile(paths[0], paths[0] + '.new')
+    with open(paths[0] + '.new', 'rb') as cut:
+        all_overwritten('a removal', 'key', 'remove', '--passfile', p, v, '1')
+        check(cut.read().strip(b'\xff') == b'', 'the temporary file is readable')
+    all_overwritten('passwd', 'passwd', *KDF, '--passfile', p, '--new-passfile', other, v)
+    w.mountpoint()
+    all_overwritten('a mount', 'mount', '--passfile', other, v, w.path('mnt'))
+    all_overwritten('an unmount', 'umount', w.path('mnt'))
 
 
 @case
