@@ -264,6 +264,9 @@ static int finish(struct fs *fs, struct checkpoint *c, bool *locked)
 {
 	int err = write_out(fs, c, locked);
 
+	if ((err == WERR_NOSPACE || err == WERR_QUOTA) && make_room(fs, c)) {
+		err = write_out(fs, c, locked);
+	}
 	if (err == 0) {
 		fs->unfinished = NULL;
 		complete_checkpoint(fs, c);

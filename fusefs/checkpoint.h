@@ -65,6 +65,9 @@ int cut_make(struct fs *fs, struct checkpoint *c) WARN_UNUSED;
 int cut_take_dirty(struct fs *fs, struct checkpoint *c, bool all) WARN_UNUSED;
 // After the superblock: bookkeeping of every node, host space, unlinks. Frees c.
 void complete_checkpoint(struct fs *fs, struct checkpoint *c);
+// After the host had no room for c: unlinks what is removed for good, durably, before c is
+// complete. Whether anything was (make_room.c).
+bool make_room(struct fs *fs, struct checkpoint *c);
 // Frees c and the references that it holds.
 void complete_free(struct fs *fs, struct checkpoint *c);
 

@@ -348,6 +348,43 @@ static void bad_forever(void)
 	}
 }
 
+// ---- a host without room ----
+
+static void deleted_when_full(void)
+{
+	struct simvault v, after;
+	struct host_space space;
+
+	simvault_begin(&v, NULL);
+	uint64_t big = sv_make(&v, FS_ROOT, "big", FILE_TYPE);
+	sv_put(&v, big, 0, (size_t)64 << 20, 1);
+	EXPECT_OK(fs_checkpoint(v.fs));
+	uint64_t x = sv_make(&v, FS_ROOT, "x", FILE_TYPE);
+	sv_put(&v, x, 0, 30000, 2);
+	sv_sync(&v, x);
+	EXPECT_OK(fs_statfs(v.fs, &space));
+	uint64_t used = (space.blocks - space.blocks_free) * space.block_bytes;
+	simhost_set_space(v.disk, used);
+	EXPECT_OK(fs_unlink(v.fs, FS_ROOT, "big"));
+	fs_forget(v.fs, big, 1);
+	EXPECT_OK(fs_fsync_wait(v.fs, FS_ROOT));
+	simvault_fork(&v, &nothing, 1, &after); // the replay's checkpoint has no room either
+	simhost_set_space(after.disk, used);
+	simvault_open(&after);
+	EXPECT(sv_version(&after, sv_find(&after, FS_ROOT, "x"), 0, 30000) == 2, "x is another");
+	simvault_end(&after);
+
+	EXPECT_OK(fs_checkpoint(v.fs));
+	EXPECT_OK(fs_statfs(v.fs, &space));
+	EXPECT(space.blocks_free * space.block_bytes > (uint64_t)60 << 20, "nothing is given back");
+	simvault_cut(&v, &nothing, 1);
+	simvault_open(&v);
+	EXPECT(sv_version(&v, sv_find(&v, FS_ROOT, "x"), 0, 30000) == 2, "x is another");
+	EXPECT(!sv_lookup(&v, FS_ROOT, "big"), "big is back");
+	EXPECT(v.refusals == 0, "%u refusals", v.refusals);
+	simvault_end(&v);
+}
+
 // ---- what vaults of earlier versions may have ----
 
 // A record of a file's content that stands before the one of the rename that it was written in.
@@ -427,6 +464,7 @@ int main(int argc, char **argv)
 		{"one-bad-read", one_bad_read},
 		{"bad-reads", bad_reads},
 		{"bad-forever", bad_forever},
+		{"deleted-when-full", deleted_when_full},
 		{"logged-before-named", logged_before_named},
 		{"old-header", old_header},
 	};
