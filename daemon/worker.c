@@ -422,7 +422,7 @@ static int run(struct worker *w)
 	return err;
 }
 
-int worker_main(int fd)
+void worker_main(int fd)
 {
 	static struct worker w = {.lock = PTHREAD_MUTEX_INITIALIZER,
 				  .changed = PTHREAD_COND_INITIALIZER};
@@ -433,7 +433,7 @@ int worker_main(int fd)
 	w.answer_fd = -1;
 	w.lock_sock = -1;
 	if (channel_receive(fd, &start, &passed))
-		return EXIT_WARD_INTERRUPTED;
+		_exit(EXIT_WARD_INTERRUPTED);
 	int err = worker_link_start(&w, &start, passed);
 	if (!err)
 		err = w.mode == WORKER_KEYLESS ? worker_hold(&w) : run(&w);
@@ -444,8 +444,7 @@ int worker_main(int fd)
 	worker_say(&w, err && !worker_is_ready(&w) ? CHANNEL_FAILED : CHANNEL_ENDED, err, 0,
 		   w.detail);
 	worker_control_finish(w.control);
-	// The library of the cipher would clean up at exit what has been wiped.
-	if (w.handed_over)
-		_exit(werr_exit(err));
-	return werr_exit(err);
+	// Nothing is buffered here, and what libraries clean up at exit may have been wiped already,
+	// or still be in use by a thread that answers somebody.
+	_exit(werr_exit(err));
 }

@@ -14,8 +14,8 @@
 #define WORKER_ARGUMENT "--worker"
 #define BROKER_ARGUMENT "--broker"
 
-// All of a worker's life in this process; returns its exit status. fd: the channel.
-int worker_main(int fd);
+// All of a worker's life in this process; ends it. fd: the channel.
+void worker_main(int fd) __attribute__((noreturn));
 
 // Starts this program again, with `fd` as its descriptor CHANNEL_FD and no other, in a session of
 // its own. dir, mountpoint: for lists of processes only; may be NULL. Thread-safe.

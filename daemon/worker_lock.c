@@ -188,7 +188,6 @@ int worker_hand_over(struct worker *w, int *ret_gone)
 	fs_abandon(w->fs);
 	vault_close(w->vault);
 	secret_wipe_all();
-	w->handed_over = 1;
 	close(w->lock_sock);
 	end_locking(w);
 	worker_say(w, CHANNEL_LOCKED, 0, 0, NULL);

@@ -36,7 +36,6 @@ struct worker {
 	char mountpoint[PATH_MAX];
 	struct mountopts opts;
 	int passphrase_fd; // -1: none
-	int handed_over;   // locked: nothing is left here, everything secret is wiped
 	int activity_ms;   // how often use is reported; -1: never; the watcher's
 
 	int log_names; // name files in the log

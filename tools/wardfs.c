@@ -141,7 +141,7 @@ int main(int argc, char **argv)
 			report_fail(err, NULL, "cannot protect memory: %s", werr_text(err)));
 	// Started by ourselves, with a channel: not for people.
 	if (argc >= 2 && !strcmp(argv[1], WORKER_ARGUMENT))
-		return worker_main(CHANNEL_FD);
+		worker_main(CHANNEL_FD);
 	if (argc == 2 && !strcmp(argv[1], BROKER_ARGUMENT))
 		return broker_main_private(CHANNEL_FD);
 	err = run(argc, argv);
