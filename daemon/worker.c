@@ -444,7 +444,7 @@ void worker_main(int fd)
 	worker_say(&w, err && !worker_is_ready(&w) ? CHANNEL_FAILED : CHANNEL_ENDED, err, 0,
 		   w.detail);
 	worker_control_finish(w.control);
-	// Nothing is buffered here, and what libraries clean up at exit may have been wiped already,
-	// or still be in use by a thread that answers somebody.
+	// Nothing is buffered here, and what libraries clean up at exit may have been wiped
+	// already, or still be in use by a thread that answers somebody.
 	_exit(werr_exit(err));
 }
