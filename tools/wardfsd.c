@@ -104,7 +104,7 @@ int main(int argc, char **argv)
 	if (secret_init() || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setrlimit(RLIMIT_CORE, &none))
 		return EXIT_WARD_INTERNAL;
 	if (argc >= 2 && !strcmp(argv[1], WORKER_ARGUMENT))
-		return worker_main(CHANNEL_FD);
+		worker_main(CHANNEL_FD);
 	argp_parse(&argp, argc, argv, 0, NULL, NULL);
 	openlog("wardfsd", LOG_PID | LOG_PERROR, LOG_DAEMON);
 	int every = watchdog_ms();
