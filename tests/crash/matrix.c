@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The crash matrix (matrix.h).
 //
-//   matrix [--seed N] [--long] [--small-blocks] [--pairs N] [--jobs N] [--only
-//   OPERATION[+OPERATION]...] [--list]
+//   matrix [--seed N] [--long] [--small-blocks] [--rotating keys|contents] [--pairs N] [--jobs N]
+//   [--seconds N]
+//          [--only OPERATION[+OPERATION]...] [--list]
 //
 // Short form: every operation alone, and N random pairs (WARDFS_MATRIX_PAIRS, or 100), every cut of
-// them. --long: all pairs, more states of each cut, deeper replays. The seed is random unless
-// given.
+// them. --long: every operation alone, all pairs or N of them, more states of each cut, deeper
+// replays. --rotating: a rotation is under way. --seconds: no cell begins after that time. The seed
+// is random unless given.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fusefs/vault.h"
 #include "tests/crash/matrix.h"
 #include "tests/model/trace.h"
 
@@ -31,13 +34,19 @@ struct cell {
 static struct {
 	uint64_t seed;
 	int all, small;
-	unsigned pairs, jobs;
+	unsigned rotating, pairs, jobs;
+	int some;       // --pairs
+	time_t seconds; // 0: no end
+	struct timespec from;
 	struct matrix_effort alone, together;
 	struct matrix_count *count;
 	struct model *m;
 	unsigned running, failed;
-	uint64_t cells;
+	uint64_t asked, cells;
 } matrix = {.pairs = 100, .jobs = 2};
+
+static const char *const rotating_names[] = {
+	[0] = "", [VAULT_ROTATION_KEYS] = "keys ", [VAULT_ROTATION_CONTENTS] = "contents "};
 
 static const struct matrix_op *find_op(const char *name, size_t len)
 {
@@ -46,6 +55,25 @@ static const struct matrix_op *find_op(const char *name, size_t len)
 			return &matrix_ops[i];
 	}
 	fprintf(stderr, "matrix: no operation %.*s\n", (int)len, name);
+	exit(2);
+}
+
+static double seconds_passed(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - matrix.from.tv_sec) +
+	       (double)(now.tv_nsec - matrix.from.tv_nsec) / 1e9;
+}
+
+static unsigned rotating_of(const char *word)
+{
+	for (unsigned i = 1; i < sizeof(rotating_names) / sizeof(rotating_names[0]); i++) {
+		if (strncmp(rotating_names[i], word, strlen(word)) == 0)
+			return i;
+	}
+	fprintf(stderr, "matrix: --rotating keys or contents\n");
 	exit(2);
 }
 
@@ -67,7 +95,8 @@ static void start(const struct cell *c, uint64_t number, const struct matrix_eff
 
 	while (matrix.running >= matrix.jobs)
 		wait_one();
-	if (matrix.failed)
+	matrix.asked++;
+	if (matrix.failed || (matrix.seconds && seconds_passed() >= (double)matrix.seconds))
 		return;
 	matrix.cells++;
 	(void)fflush(NULL);
@@ -78,8 +107,9 @@ static void start(const struct cell *c, uint64_t number, const struct matrix_eff
 		matrix.running++;
 		return;
 	}
-	(void)snprintf(command, sizeof(command), "matrix %s%s--seed %lu --only %s",
-		       matrix.all ? "--long " : "", matrix.small ? "--small-blocks " : "", seed,
+	(void)snprintf(command, sizeof(command), "matrix %s%s%s%s--seed %lu --only %s",
+		       matrix.all ? "--long " : "", matrix.small ? "--small-blocks " : "",
+		       matrix.rotating ? "--rotating " : "", rotating_names[matrix.rotating], seed,
 		       c->name);
 	trace_command(command);
 	matrix_cell(matrix.m, c->name, c->ops, c->n, seed, effort, matrix.count);
@@ -123,8 +153,10 @@ static void run_pairs(void)
 	struct prng rng = {.state = matrix.seed};
 	uint64_t all = (uint64_t)n_matrix_ops * n_matrix_ops;
 
-	for (uint64_t i = 0; i < (matrix.all ? all : matrix.pairs); i++) {
-		uint64_t pair = matrix.all ? i : prng_below(&rng, all);
+	const int every = matrix.all && !matrix.some;
+
+	for (uint64_t i = 0; i < (every ? all : matrix.pairs); i++) {
+		uint64_t pair = every ? i : prng_below(&rng, all);
 
 		add(&matrix_ops[pair / n_matrix_ops], &matrix_ops[pair % n_matrix_ops],
 		    n_matrix_ops + pair);
@@ -135,11 +167,12 @@ static void summary(double seconds)
 {
 	const struct matrix_count *c = matrix.count;
 
-	printf("%lu cells: %lu power cuts (%lu of them with every state they can leave), %lu cuts "
+	printf("%lu of %lu cells: %lu power cuts (%lu of them with every state they can leave), "
+	       "%lu cuts "
 	       "of replays, %lu of replays of replays, %lu a level deeper; %lu states mounted and "
 	       "compared: nothing lost; %.0f s\n",
-	       matrix.cells, c->cuts, c->whole, c->replay[0], c->replay[1], c->replay[2], c->states,
-	       seconds);
+	       matrix.cells, matrix.asked, c->cuts, c->whole, c->replay[0], c->replay[1],
+	       c->replay[2], c->states, seconds);
 }
 
 static void set_effort(void)
@@ -159,12 +192,12 @@ static void set_effort(void)
 			.stride = 1, .states = 4, .replay = {20, 20, 20}, .after = 50};
 	}
 	matrix.alone.small = matrix.together.small = matrix.small;
+	matrix.alone.rotating = matrix.together.rotating = matrix.rotating;
 }
 
 int main(int argc, char **argv)
 {
 	const char *only = NULL, *pairs = getenv("WARDFS_MATRIX_PAIRS");
-	struct timespec from, to;
 
 	TRACE_CHECK(getrandom(&matrix.seed, 4, 0) == 4, "no randomness");
 	matrix.pairs = pairs ? (unsigned)strtoul(pairs, NULL, 10) : matrix.pairs;
@@ -180,8 +213,13 @@ int main(int argc, char **argv)
 			matrix.small = 1;
 		else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
 			matrix.seed = strtoull(argv[++i], NULL, 10);
-		else if (strcmp(argv[i], "--pairs") == 0 && i + 1 < argc)
+		else if (strcmp(argv[i], "--pairs") == 0 && i + 1 < argc) {
 			matrix.pairs = (unsigned)strtoul(argv[++i], NULL, 10);
+			matrix.some = 1;
+		} else if (strcmp(argv[i], "--rotating") == 0 && i + 1 < argc)
+			matrix.rotating = rotating_of(argv[++i]);
+		else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
+			matrix.seconds = (time_t)strtoul(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc)
 			matrix.jobs = (unsigned)strtoul(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
@@ -193,13 +231,15 @@ int main(int argc, char **argv)
 	matrix.count = mmap(NULL, sizeof(*matrix.count), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	TRACE_CHECK(matrix.count != MAP_FAILED, "no shared memory");
-	(void)clock_gettime(CLOCK_MONOTONIC, &from);
+	(void)clock_gettime(CLOCK_MONOTONIC, &matrix.from);
 	struct world *world = world_new(1);
 
 	if (matrix.small)
 		world_small_blocks(world);
 	matrix.m = model_new(world, 1);
 	matrix_stage(matrix.m);
+	if (matrix.rotating)
+		matrix_rotate(matrix.m, matrix.rotating, 3);
 	if (only) {
 		run_only(only);
 	} else {
@@ -211,8 +251,7 @@ int main(int argc, char **argv)
 		wait_one();
 	if (matrix.failed)
 		return 1;
-	(void)clock_gettime(CLOCK_MONOTONIC, &to);
-	summary((double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+	summary(seconds_passed());
 	int err = world_close(matrix.m->world);
 
 	TRACE_CHECK(!err, "closing: %d (%s)", err, werr_text(err));

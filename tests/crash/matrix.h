@@ -25,6 +25,8 @@ extern const unsigned n_matrix_ops;
 
 // The vault on which every cell begins: everything durable.
 void matrix_stage(struct model *m);
+// Begins a rotation (VAULT_ROTATION_*), unless one is under way, and drives it so many steps.
+void matrix_rotate(struct model *m, unsigned level, uint64_t steps);
 
 // How much is tried.
 struct matrix_effort {
@@ -32,6 +34,7 @@ struct matrix_effort {
 	unsigned states; // what a cut may leave, at most so many a cut; all where there are no more
 	unsigned replay[3]; // of 1,000 calls of a replay (of a replay), so many are cut
 	int small;          // the disk may tear every block
+	unsigned rotating;  // 0, or the level of a rotation that goes on between the operations
 	unsigned after;     // of 1,000 states, so many go on to work with the vault and close it
 };
 

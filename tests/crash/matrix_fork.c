@@ -127,6 +127,8 @@ static void go_on_working(struct model *m)
 {
 	make(m, "at the end", OBJECT_FILE);
 	put(m, "at the end", 0, 10000);
+	if (cell.effort->rotating)
+		do_rotate_to_the_end(m);
 	epoch_remount(m);
 	int err = world_close(m->world);
 
@@ -185,6 +187,8 @@ static void act_all(struct model *m, const struct matrix_op *const *ops, unsigne
 			return;
 		trace_op("-- %s", ops[i]->name);
 		ops[i]->act(m);
+		if (cell.effort->rotating)
+			matrix_rotate(m, cell.effort->rotating, 2);
 	}
 }
 

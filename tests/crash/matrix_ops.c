@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fusefs/rotate.h"
+#include "fusefs/vault.h"
 #include "tests/crash/matrix.h"
 #include "tests/model/trace.h"
 
@@ -388,6 +390,39 @@ static void act_remount(struct model *m)
 		verify_tree(m, AFTER_CUT);
 }
 
+static int rotation_runs(struct model *m)
+{
+	struct rotate_status st;
+
+	rotate_get_status(m->fs, &st);
+	return st.state != ROTATE_IDLE && st.state != ROTATE_ENDED;
+}
+
+void matrix_rotate(struct model *m, unsigned level, uint64_t steps)
+{
+	if (!m->dark && !rotation_runs(m))
+		do_rotate(m, level, NULL);
+	if (!m->dark)
+		(void)do_rotate_steps(m, steps);
+}
+
+static void act_rotate_keys(struct model *m)
+{
+	matrix_rotate(m, VAULT_ROTATION_KEYS, 4);
+}
+
+static void act_rotate_contents(struct model *m)
+{
+	matrix_rotate(m, VAULT_ROTATION_CONTENTS, 4);
+}
+
+static void act_rotate_to_the_end(struct model *m)
+{
+	matrix_rotate(m, VAULT_ROTATION_KEYS, 0);
+	if (!m->dark)
+		do_rotate_to_the_end(m);
+}
+
 const struct matrix_op matrix_ops[] = {
 	{"create", act_create},
 	{"mkdir", act_mkdir},
@@ -430,5 +465,8 @@ const struct matrix_op matrix_ops[] = {
 	{"sync-dir", act_sync_dir},
 	{"checkpoint", act_checkpoint},
 	{"remount", act_remount},
+	{"rotate-keys", act_rotate_keys},
+	{"rotate-contents", act_rotate_contents},
+	{"rotate-to-the-end", act_rotate_to_the_end},
 };
 const unsigned n_matrix_ops = sizeof(matrix_ops) / sizeof(matrix_ops[0]);

@@ -633,6 +633,8 @@ void simhost_power_off_after(struct simhost *s, uint64_t n)
 {
 	pthread_mutex_lock(&s->lock);
 	s->off_after = s->calls[SIM_ANY] + n;
+	if (n == 0)
+		s->off = 1;
 	pthread_mutex_unlock(&s->lock);
 }
 

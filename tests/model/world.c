@@ -64,11 +64,19 @@ static void note(void *arg, int priority, const char *line)
 
 // ---- the anchor ----
 
+static int changes(enum simcall kind)
+{
+	return kind == SIM_WRITE || kind == SIM_DATASYNC || kind == SIM_TRUNCATE ||
+	       kind == SIM_PUNCH || kind == SIM_UNLINK || kind == SIM_RENAME ||
+	       kind == SIM_SYNC_FOLDER || kind == SIM_SYNC_TOP;
+}
+
 static void anchor_call(void *arg, enum simcall kind)
 {
 	struct world *w = arg;
 
-	(void)kind;
+	if (w->on_change && changes(kind))
+		w->on_change(w->on_change_arg);
 	if (simhost_is_off(w->disk) && !simhost_is_off(w->anchor_disk))
 		simhost_power_off_after(w->anchor_disk, 0);
 }
@@ -286,9 +294,7 @@ static void before_call(void *arg, enum simcall kind)
 
 	if (kind == SIM_DATASYNC && w->on_flush)
 		w->on_flush(w->on_flush_arg);
-	if (w->on_change && (kind == SIM_WRITE || kind == SIM_DATASYNC || kind == SIM_TRUNCATE ||
-			     kind == SIM_PUNCH || kind == SIM_UNLINK || kind == SIM_RENAME ||
-			     kind == SIM_SYNC_FOLDER || kind == SIM_SYNC_TOP))
+	if (w->on_change && changes(kind))
 		w->on_change(w->on_change_arg);
 }
 
@@ -519,5 +525,9 @@ struct simhost *world_cut_copy(struct world *w, uint64_t seed, const struct simc
 void world_take(struct world *w, struct simhost *disk)
 {
 	replace_disk(w, disk);
-	replace_anchor_disk(w, simhost_clone_after_kill(w->anchor_disk)); // its power is on again
+	// As new as it can be, or as the power cut has left it too.
+	if (prng_chance(&w->rng, 50))
+		cut_anchor(w);
+	else
+		replace_anchor_disk(w, simhost_clone_after_kill(w->anchor_disk));
 }

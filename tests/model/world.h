@@ -56,8 +56,8 @@ struct simcut;
 struct simhost *world_cut_copy(struct world *w, uint64_t seed,
 			       const struct simcut *cut) WARN_UNUSED;
 void world_take(struct world *w, struct simhost *disk);
-// fn is called before every host call that changes something (or makes it durable), on this disk
-// and those that follow; NULL: no longer.
+// fn is called before every host call that changes something (or makes it durable), on this disk,
+// the anchor's, and those that follow; NULL: no longer.
 void world_on_change(struct world *w, void (*fn)(void *arg), void *arg);
 void world_disarm(struct world *w);
 int world_dark(const struct world *w);
