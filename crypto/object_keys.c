@@ -383,6 +383,15 @@ const struct gcm_key *object_keys_data(const struct object_keys *keys, uint16_t 
 	return NULL;
 }
 
+int object_keys_missing(const struct object_keys *keys, uint16_t generation)
+{
+	for (unsigned i = 0; i < keys->data_len; i++) {
+		if (keys->data[i].generation == generation)
+			return WERR_NOMEM;
+	}
+	return WERR_AUTH;
+}
+
 uint16_t object_keys_newest(const struct object_keys *keys)
 {
 	return keys->data[keys->data_len - 1].generation;

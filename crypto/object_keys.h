@@ -68,8 +68,11 @@ const struct gcm_key *object_keys_header(const struct object_keys *keys);
 // The header was opened or sealed, and will not be again soon: frees the expanded form of its key.
 // Nobody else uses keys at this moment.
 void object_keys_settle(struct object_keys *keys);
-// The data key of a generation, or NULL. As above.
+// The data key of a generation, or NULL: no memory, or there is none of it. As above.
 const struct gcm_key *object_keys_data(const struct object_keys *keys, uint16_t generation);
+// Why object_keys_data has answered NULL: WERR_NOMEM, or WERR_AUTH: nothing authentic is under such
+// a key.
+int object_keys_missing(const struct object_keys *keys, uint16_t generation) WARN_UNUSED;
 uint16_t object_keys_newest(const struct object_keys *keys);
 // The wrapped form; *ret_len <= OBJECT_KEYS_TLV_MAX. Valid as long as keys.
 const uint8_t *object_keys_tlv(const struct object_keys *keys, size_t *ret_len);

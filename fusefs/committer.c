@@ -288,13 +288,16 @@ static void deadline(struct timespec *ts, unsigned ms)
 	}
 }
 
-// One timed or wanted checkpoint. *failures: in a row, for another reason than space.
+// One timed or wanted checkpoint. *failures: in a row, for another reason than what comes and goes:
+// space, memory, descriptors.
 static int checkpoint_turn(struct fs *fs, unsigned *failures)
 {
 	int err = checkpoint_run(fs);
 	bool space = err == WERR_NOSPACE || err == WERR_QUOTA;
 
-	*failures = err && !space ? *failures + 1 : 0;
+	bool passing = space || err == WERR_NOMEM || err == WERR_MFILE;
+
+	*failures = err && !passing ? *failures + 1 : 0;
 	if (*failures == CHECKPOINT_TRIES) {
 		fs_set_read_only(fs, werr_text(err));
 	} else if (err && !atomic_load(&fs->read_only)) {

@@ -8,18 +8,41 @@
 
 #include "fusefs/planted.h"
 
-void unlink_later(struct fs *fs, uint64_t number, uint64_t incarnation)
+static void list_unlink(struct fs *fs, struct unlink_entry *u, uint64_t number,
+			uint64_t incarnation)
 {
-	struct unlink_entry *u = malloc(sizeof *u);
-
-	if (!u) {
-		return; // the host file stays: without effect, reported by check
-	}
 	*u = (struct unlink_entry){.number = number, .incarnation = incarnation};
 	pthread_mutex_lock(&fs->dirty_lock);
 	u->next = fs->unlinks;
 	fs->unlinks = u;
 	pthread_mutex_unlock(&fs->dirty_lock);
+}
+
+void unlink_later(struct fs *fs, uint64_t number, uint64_t incarnation)
+{
+	struct unlink_entry *u = malloc(sizeof *u);
+
+	if (u) {
+		list_unlink(fs, u, number, incarnation);
+	} // else the host file stays: without effect, reported by check
+}
+
+int unlink_prepare(struct node *n)
+{
+	n->grave = n->grave ? n->grave : malloc(sizeof *n->grave);
+	return n->grave ? 0 : WERR_NOMEM;
+}
+
+void unlink_node_later(struct fs *fs, struct node *n)
+{
+	struct unlink_entry *u = n->grave;
+
+	if (!u) {
+		unlink_later(fs, n->number, n->incarnation);
+		return;
+	}
+	n->grave = NULL;
+	list_unlink(fs, u, n->number, n->incarnation);
 }
 
 bool unlink_is_listed(struct fs *fs, uint64_t number)

@@ -24,7 +24,7 @@ static const uint8_t *next_nonce(struct checkpoint *c)
 	return c->nonces + --c->nonces_left * GCM_NONCE_BYTES;
 }
 
-static uint8_t *add_job(struct checkpoint *c, uint64_t position, bool fresh)
+static uint8_t *add_job(struct checkpoint *c, uint64_t position, bool fresh, uint32_t table_page)
 {
 	if (c->jobs_len == c->jobs_cap) {
 		size_t cap = c->jobs_cap ? c->jobs_cap * 2 : 256;
@@ -38,7 +38,7 @@ static uint8_t *add_job(struct checkpoint *c, uint64_t position, bool fresh)
 	}
 	uint8_t *page = malloc(WARD_PAGE);
 	if (page) {
-		c->jobs[c->jobs_len++] = (struct job){position, fresh, page};
+		c->jobs[c->jobs_len++] = (struct job){position, fresh, page, table_page};
 		c->current->count++;
 	}
 	return page;
@@ -49,7 +49,8 @@ static int seal_content(struct checkpoint *c, struct node *n, unsigned level, ui
 {
 	struct object_keys *keys = n->obj->keys;
 	uint16_t generation = object_keys_newest(keys);
-	uint8_t *page = add_job(c, position, fresh);
+	const bool table = n->type == OBJECT_DIR && level == 0;
+	uint8_t *page = add_job(c, position, fresh, table ? (uint32_t)index : UINT32_MAX);
 
 	if (!page) {
 		return WERR_NOMEM;
@@ -177,7 +178,7 @@ static int seal_header(struct checkpoint *c, struct node *n, struct object_heade
 {
 	struct object *o = n->obj;
 	struct object_id id = node_object_id(n);
-	uint8_t *page = add_job(c, 0, fresh);
+	uint8_t *page = add_job(c, 0, fresh, UINT32_MAX);
 
 	if (!page) {
 		return WERR_NOMEM;
@@ -236,6 +237,8 @@ static int seal_object(struct fs *fs, struct checkpoint *c, struct part *p, stru
 		return 0;
 	}
 	struct object *o = n->obj;
+	p->guard = o->guard;
+	p->content = true;
 	err = object_need_keys(fs, n);
 	if (err == 0) {
 		err = commit_log(fs, n, LOG_CUT, &bulk);
@@ -305,6 +308,10 @@ static int cut_part(struct fs *fs, struct checkpoint *c, struct part *p)
 		return WERR_NOMEM;
 	}
 	p->first = c->jobs_len;
+	p->begun = true;
+	p->generation = n->generation;
+	p->bound = n->bound;
+	p->bound_epoch = n->bound_epoch;
 	c->current = p;
 	p->skipped = n->orphan;
 	n->cut_change = atomic_load(&n->change);
@@ -488,6 +495,52 @@ static int judge_list(struct fs *fs)
 	return err;
 }
 
+// What was sealed of one object reaches no place: it has to be sealed again, all of it.
+static void take_back_part(struct checkpoint *c, struct part *p)
+{
+	struct node *n = p->n;
+	struct object *o = n->obj;
+
+	pthread_rwlock_wrlock(&n->lock);
+	for (size_t i = p->first; p->content && i < p->first + p->count; i++) {
+		if (c->jobs[i].table_page != UINT32_MAX) {
+			table_mark(o->table, c->jobs[i].table_page);
+		}
+	}
+	if (p->content && o->tree) {
+		tree_mark_all(o->tree);
+	}
+	if (p->content && n->type == OBJECT_DIR) {
+		o->guard = p->guard;
+	}
+	n->generation = p->generation;
+	if (!n->generation) {
+		n->attr.flags &= ~(uint64_t)ATTR_HAS_OBJECT;
+	}
+	n->bound = p->bound;
+	n->bound_epoch = p->bound_epoch;
+	pthread_rwlock_unlock(&n->lock);
+}
+
+// After a failure: nothing of this cut counts, everything is as dirty as it was. What the journal
+// was told of content stands there and is true. cut held exclusively.
+static void take_back(struct fs *fs, struct checkpoint *c)
+{
+	for (size_t i = 0; i < c->parts_len; i++) {
+		if (c->parts[i].begun) {
+			take_back_part(c, &c->parts[i]);
+		}
+		node_dirty(fs, c->parts[i].n, c->parts[i].flags);
+	}
+	pthread_mutex_lock(&fs->dirty_lock);
+	for (struct unlink_entry *u = c->unlinks; u; u = c->unlinks) {
+		c->unlinks = u->next;
+		u->next = fs->unlinks;
+		fs->unlinks = u;
+	}
+	pthread_mutex_unlock(&fs->dirty_lock);
+}
+
 // Takes cut exclusively.
 static int cut_begin(struct fs *fs)
 {
@@ -523,8 +576,12 @@ int cut_make(struct fs *fs, struct checkpoint *c)
 			pthread_rwlock_wrlock(&fs->cut);
 		}
 	}
-	journal_mark(fs->j, &c->mark);
-	atomic_store(&fs->image_count, 0);
+	if (err) {
+		take_back(fs, c);
+	} else {
+		journal_mark(fs->j, &c->mark);
+		atomic_store(&fs->image_count, 0);
+	}
 	pthread_rwlock_unlock(&fs->cut);
 	secret_wipe(c->nonces, sizeof c->nonces);
 	return err;

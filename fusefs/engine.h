@@ -139,7 +139,8 @@ struct node {
 	bool hashed;        // nodes_lock
 	bool unlink_listed; // nodes_lock: an orphan whose host file is on the list of what has to
 			    // go
-	uint8_t *target;    // of a short symlink; never changes once the node can be found
+	struct unlink_entry *grave; // memory to list it with; names_lock until it is an orphan
+	uint8_t *target;            // of a short symlink; never changes once the node can be found
 	uint16_t target_len;
 
 	struct node
@@ -356,6 +357,10 @@ void node_unlock(struct node *n);
 int object_host_file(struct fs *fs, uint64_t number, struct host_file **ret) WARN_UNUSED;
 int object_preadv(struct fs *fs, struct host_file *f, const struct iovec *iov, int iovcnt,
 		  uint64_t off) WARN_UNUSED;
+// Opens a sealed page under the key that its seal names. plain may be cipher. WERR_AUTH,
+// WERR_NOMEM.
+int object_open_page(const struct object_keys *keys, const struct seal *s, uint32_t level,
+		     uint64_t index, const uint8_t *cipher, uint8_t *plain) WARN_UNUSED;
 // Reads raw host pages, images of a replayed journal first.
 int object_read_raw(struct fs *fs, uint64_t number, uint64_t position, size_t pages,
 		    uint8_t *buf) WARN_UNUSED;
@@ -431,6 +436,9 @@ void rec_slot(struct record *r, struct node *dir, table_place place);
 // The record of a name operation whose tables have changed already: a failure makes the vault
 // read-only, because memory and log are not the same any more.
 int rec_append_names(struct fs *fs, struct record *r) WARN_UNUSED;
+// Before them: what may fail for memory from there on is had, names_lock held until the append.
+// victim: loses a name, or NULL; link: its home entry stands in the links directory.
+int rec_prepare_names(struct fs *fs, struct record *r, struct node *victim, bool link) WARN_UNUSED;
 // Appends the record and, when given, reports its sequence.
 // OBJECT: the node's wrapped keys.
 void rec_keys(struct record *r, struct node *n);
@@ -474,6 +482,9 @@ bool checkpoint_pending(struct fs *fs);
 int checkpoint_last(struct fs *fs) WARN_UNUSED;
 void checkpoint_discard(struct fs *fs);
 void unlink_later(struct fs *fs, uint64_t number, uint64_t incarnation);
+// Of a node whose grave was made: does not fail for memory.
+void unlink_node_later(struct fs *fs, struct node *n);
+int unlink_prepare(struct node *n) WARN_UNUSED;
 // Whether the next checkpoint removes this host file.
 bool unlink_is_listed(struct fs *fs, uint64_t number);
 

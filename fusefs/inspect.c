@@ -112,9 +112,7 @@ struct tour {
 static int open_one(const struct tour *t, const struct seal *s, uint32_t level, uint64_t index,
 		    uint8_t *page)
 {
-	const struct gcm_key *key = object_keys_data(t->in->keys, seal_generation(s));
-
-	return key ? seal_open(key, s, level, index, page, page) : WERR_AUTH;
+	return object_open_page(t->in->keys, s, level, index, page, page);
 }
 
 static int read_step(const struct tour *t, uint64_t position, size_t pages, uint64_t index,

@@ -79,6 +79,7 @@ void journal_close(struct journal *j)
 	gcm_key_free(j->before.key);
 	gcm_key_free(j->before.record_key);
 	free_list(j->first);
+	free(j->spare);
 	pthread_cond_destroy(&j->flushed_cond);
 	pthread_mutex_destroy(&j->lock);
 	free(j);
@@ -451,17 +452,25 @@ static int place(const struct journal *j, uint64_t size, uint64_t reserve, uint6
 	return 0;
 }
 
+// The record, and the rest of the block that it ends in.
+#define SPARE_BYTES (FRAME_BYTES + INNER_BYTES + JOURNAL_PREPARED_MAX + 8u + JOURNALFILE_BLOCK)
+
 // Makes the sealed record for a position. With the lock.
-static int seal_record(const struct journal *j, uint64_t position, const uint8_t *payload,
-		       size_t len, struct unflushed **ret)
+static int seal_record(struct journal *j, uint64_t position, const uint8_t *payload, size_t len,
+		       int prepared, struct unflushed **ret)
 {
 	const uint32_t cipher_len = (uint32_t)(INNER_BYTES + len);
 	const uint64_t end = position + ((FRAME_BYTES + (uint64_t)cipher_len + 7) & ~7ull);
 	// A block entered for the first time is written whole, so that the host need not read its
 	// old content.
 	const uint64_t stop = journal_block_down(end - 1) >= position ? journal_block_up(end) : end;
-	struct unflushed *u = unflushed_new((size_t)(stop - position));
+	const size_t room = (size_t)(stop - position);
+	struct unflushed *u = unflushed_new(room);
 
+	if (!u && prepared && room <= SPARE_BYTES) {
+		u = j->spare;
+		j->spare = NULL;
+	}
 	if (!u)
 		return WERR_NOMEM;
 	uint8_t *frame = u->bytes;
@@ -469,7 +478,7 @@ static int seal_record(const struct journal *j, uint64_t position, const uint8_t
 	uint8_t aad[AAD_BYTES];
 
 	*ret = u;
-	u->len = (size_t)(stop - position);
+	u->len = room;
 	u->off = journal_file_offset(j, position);
 	le32_put(frame, cipher_len);
 	rng_bytes(frame + 4, GCM_NONCE_BYTES);
@@ -485,7 +494,8 @@ static int seal_record(const struct journal *j, uint64_t position, const uint8_t
 }
 
 // With the lock.
-static int append_locked(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve)
+static int append_locked(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve,
+			 int prepared)
 {
 	const uint64_t size = (FRAME_BYTES + INNER_BYTES + (uint64_t)len + 7) & ~7ull;
 	struct unflushed *u = NULL;
@@ -503,7 +513,7 @@ static int append_locked(struct journal *j, const uint8_t *payload, size_t len, 
 	if (!rc)
 		rc = place(j, size, reserve, &position);
 	if (!rc)
-		rc = seal_record(j, position, payload, len, &u);
+		rc = seal_record(j, position, payload, len, prepared, &u);
 	if (rc) {
 		free(u);
 		return rc;
@@ -522,15 +532,37 @@ static int append_locked(struct journal *j, const uint8_t *payload, size_t len, 
 	return 0;
 }
 
-int journal_append(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve,
-		   uint64_t *ret_sequence)
+static int append(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve,
+		  int prepared, uint64_t *ret_sequence)
 {
 	if (len > JOURNAL_PAYLOAD_MAX)
 		return WERR_LIMIT;
 	pthread_mutex_lock(&j->lock);
-	int rc = append_locked(j, payload, len, reserve);
+	int rc = append_locked(j, payload, len, reserve, prepared);
 	if (!rc)
 		*ret_sequence = j->sequence;
+	pthread_mutex_unlock(&j->lock);
+	return rc;
+}
+
+int journal_append(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve,
+		   uint64_t *ret_sequence)
+{
+	return append(j, payload, len, reserve, 0, ret_sequence);
+}
+
+int journal_append_prepared(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve,
+			    uint64_t *ret_sequence)
+{
+	return append(j, payload, len, reserve, 1, ret_sequence);
+}
+
+int journal_prepare(struct journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	if (!j->spare)
+		j->spare = unflushed_new(SPARE_BYTES);
+	int rc = j->spare ? lay_ghost(j) : WERR_NOMEM;
 	pthread_mutex_unlock(&j->lock);
 	return rc;
 }

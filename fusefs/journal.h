@@ -85,6 +85,14 @@ int journal_start(struct journal *j, uint32_t mount, uint64_t k,
 int journal_append(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve,
 		   uint64_t *ret_sequence) WARN_UNUSED;
 
+// Memory for one record of at most JOURNAL_PREPARED_MAX bytes: with it journal_append_prepared does
+// not fail with WERR_NOMEM. One caller at a time may count on it. WERR_NOMEM, and the errors of
+// destroying what a failed write has left.
+#define JOURNAL_PREPARED_MAX 8192u
+int journal_prepare(struct journal *j) WARN_UNUSED;
+int journal_append_prepared(struct journal *j, const uint8_t *payload, size_t len, uint64_t reserve,
+			    uint64_t *ret_sequence) WARN_UNUSED;
+
 // Flushes: everything appended before the call is durable when it returns 0. Concurrent callers
 // share one fdatasync where possible. After a flush the next record starts a new block. A failed
 // flush is sticky until the same bytes were rewritten from memory and flushed again: the journal

@@ -42,6 +42,7 @@ struct journal {
 	int has_ghost;
 	uint64_t ghost;
 
+	struct unflushed *spare; // journal_prepare
 	struct unflushed *first, **last;
 	size_t unflushed_bytes;
 	uint64_t issued, flushed; // writes kept, and how many of them are durable

@@ -96,7 +96,7 @@ static int refuse(struct fs *fs, uint64_t number, int err, const char *what, con
 {
 	char line[LINE_BYTES], path[PATH_BYTES];
 
-	if (fs->quiet)
+	if (fs->quiet || err == WERR_NOMEM) // no memory says nothing about the object
 		return seen_as(err);
 	atomic_fetch_add(&fs->refusals, 1);
 	const struct finding found = {.number = number,

@@ -511,6 +511,9 @@ static int remove_locked(struct fs *fs, struct node *dir, const char *name, bool
 		err = check_empty(fs, n);
 	}
 	if (err == 0) {
+		err = rec_prepare_names(fs, &r, n);
+	}
+	if (err == 0) {
 		err = nodes_lock(fs, n, NULL, link);
 	}
 	if (err == 0) { // an fsync of it sees the name, or its removal in the journal

@@ -29,6 +29,7 @@ static void free_node(struct fs *fs, struct node *n)
 		free(n->target);
 	}
 	pthread_rwlock_destroy(&n->lock);
+	free(n->grave);
 	free(n);
 }
 
@@ -265,7 +266,7 @@ void node_put(struct fs *fs, struct node *n)
 			// in one of the two.
 			n->unlink_listed = true;
 			pthread_mutex_unlock(&fs->nodes_lock);
-			unlink_later(fs, n->number, n->incarnation);
+			unlink_node_later(fs, n);
 			continue;
 		}
 		if (--n->refs) {
@@ -338,7 +339,7 @@ void node_free_orphans(struct fs *fs)
 				continue;
 			}
 			if (has_host_file(n) && !WARD_PLANTED(ORPHAN_NEVER)) {
-				unlink_later(fs, n->number, n->incarnation);
+				unlink_node_later(fs, n);
 			}
 			n->base = n->generation = 0; // once
 			if (n->obj) {

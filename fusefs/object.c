@@ -63,6 +63,16 @@ int object_preadv(struct fs *fs, struct host_file *f, const struct iovec *iov, i
 	return ops->preadv(f, iov, iovcnt, off, NULL);
 }
 
+int object_open_page(const struct object_keys *keys, const struct seal *s, uint32_t level,
+		     uint64_t index, const uint8_t *cipher, uint8_t *plain)
+{
+	const uint16_t generation = seal_generation(s);
+	const struct gcm_key *key = object_keys_data(keys, generation);
+
+	return key ? seal_open(key, s, level, index, cipher, plain)
+		   : object_keys_missing(keys, generation);
+}
+
 int object_read_raw(struct fs *fs, uint64_t number, uint64_t position, size_t pages, uint8_t *buf)
 {
 	struct host_file *f;
@@ -217,12 +227,7 @@ static int load_node_page(void *arg, unsigned level, uint64_t first, uint64_t po
 	if (err) {
 		return err;
 	}
-	const struct gcm_key *key = object_keys_data(src->n->obj->keys, seal_generation(seal));
-	if (!key) {
-		return fs_refuse(src->fs, src->n->number, WERR_AUTH,
-				 "node page under an unknown key");
-	}
-	err = seal_open(key, seal, level, first, page, page);
+	err = object_open_page(src->n->obj->keys, seal, level, first, page, page);
 	for (unsigned i = 0; err == 0 && i < SEALS_PER_NODE; i++) {
 		err = seal_check(&out[i]);
 	}
@@ -324,13 +329,11 @@ static int load_xattr_pages(struct fs *fs, struct node *n, const struct object_h
 	}
 	for (unsigned i = 0; err == 0 && i < count; i++) {
 		const struct seal *s = &h->xattr_seals[i];
-		const struct gcm_key *key = object_keys_data(o->keys, seal_generation(s));
 
 		err = object_read_raw(fs, n->number, POSITION_XATTR + i, 1, buf + i * WARD_PAGE);
 		if (err == 0) {
-			err = key ? seal_open(key, s, LEVEL_XATTR, i, buf + i * WARD_PAGE,
-					      buf + i * WARD_PAGE)
-				  : WERR_AUTH;
+			err = object_open_page(o->keys, s, LEVEL_XATTR, i, buf + i * WARD_PAGE,
+					       buf + i * WARD_PAGE);
 		}
 	}
 	if (err == 0) {
@@ -411,11 +414,9 @@ static int load_around(struct fs *fs, struct node *n, uint64_t from, size_t coun
 
 		err = tree_get(o->tree, i, &s);
 		if (err == 0 && !seal_is_hole(&s) && !table_page_bytes(o->table, (uint32_t)i)) {
-			const struct gcm_key *key = object_keys_data(o->keys, seal_generation(&s));
-
 			err = object_read_raw(fs, n->number, tree_position(i), 1, page);
 			if (err == 0) {
-				err = key ? seal_open(key, &s, 0, i, page, page) : WERR_AUTH;
+				err = object_open_page(o->keys, &s, 0, i, page, page);
 			}
 			if (err == 0) {
 				err = table_load_page(o->table, (uint32_t)i, page);
@@ -457,9 +458,7 @@ static int load_table(struct fs *fs, struct node *n, uint64_t pages)
 			if (seal_is_hole(&seals[k])) {
 				continue;
 			}
-			const struct gcm_key *key =
-				object_keys_data(o->keys, seal_generation(&seals[k]));
-			err = key ? seal_open(key, &seals[k], 0, i + k, page, page) : WERR_AUTH;
+			err = object_open_page(o->keys, &seals[k], 0, i + k, page, page);
 			if (err == 0) {
 				err = table_load_page(o->table, (uint32_t)(i + k), page);
 			}

@@ -14,8 +14,7 @@
 static int open_page(struct fs *fs, struct node *n, const struct seal *s, uint64_t index,
 		     const uint8_t *cipher, uint8_t *plain)
 {
-	const struct gcm_key *key = object_keys_data(n->obj->keys, seal_generation(s));
-	int err = key ? seal_open(key, s, 0, index, cipher, plain) : WERR_AUTH;
+	int err = object_open_page(n->obj->keys, s, 0, index, cipher, plain);
 
 	if (err) {
 		memset(plain, 0, WARD_PAGE);

@@ -85,14 +85,16 @@ static uint64_t room_behind(struct fs *fs, enum rec_room room)
 	}
 }
 
-int rec_append_room(struct fs *fs, struct record *r, enum rec_room room, uint64_t *ret_sequence)
+static int append_room(struct fs *fs, struct record *r, enum rec_room room, bool prepared,
+		       uint64_t *ret_sequence)
 {
 	uint64_t sequence;
 
 	if (r->err) {
 		return r->err;
 	}
-	int err = journal_append(fs->j, r->buf, r->len, room_behind(fs, room), &sequence);
+	int err = (prepared ? journal_append_prepared : journal_append)(
+		fs->j, r->buf, r->len, room_behind(fs, room), &sequence);
 	if (err == 0 && ret_sequence) {
 		*ret_sequence = sequence;
 	}
@@ -102,14 +104,29 @@ int rec_append_room(struct fs *fs, struct record *r, enum rec_room room, uint64_
 	return err;
 }
 
+int rec_append_room(struct fs *fs, struct record *r, enum rec_room room, uint64_t *ret_sequence)
+{
+	return append_room(fs, r, room, false, ret_sequence);
+}
+
 int rec_append(struct fs *fs, struct record *r, uint64_t *ret_sequence)
 {
 	return rec_append_room(fs, r, ROOM_NAME, ret_sequence);
 }
 
+int rec_prepare_names(struct fs *fs, struct record *r, struct node *victim)
+{
+	int err = victim ? unlink_prepare(victim) : 0;
+
+	if (err == 0) {
+		err = record_reserve(r, JOURNAL_PREPARED_MAX);
+	}
+	return err ? err : journal_prepare(fs->j);
+}
+
 int rec_append_names(struct fs *fs, struct record *r)
 {
-	int err = rec_append(fs, r, NULL);
+	int err = append_room(fs, r, ROOM_NAME, true, NULL);
 
 	if (err) {
 		fs_set_read_only(fs, "the journal could not be written");

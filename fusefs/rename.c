@@ -152,7 +152,10 @@ static int replace_locked(struct fs *fs, struct side *from, struct side *to)
 	bool victim_link = to->exists && to->e.kind == ENTRY_LINK;
 
 	record_init(&r);
-	int err = move_one(fs, &r, from, to);
+	int err = rec_prepare_names(fs, &r, to->exists ? to->n : NULL);
+	if (err == 0) {
+		err = move_one(fs, &r, from, to);
+	}
 	if (err) {
 		return err;
 	}
@@ -225,6 +228,9 @@ static int exchange_locked(struct fs *fs, struct side *a, struct side *b)
 	int err = entry_for(b, a, a_bytes, &a_len); // b's object under a's name
 
 	record_init(&r);
+	if (err == 0) {
+		err = rec_prepare_names(fs, &r, NULL);
+	}
 	if (err == 0) {
 		err = entry_for(a, b, b_bytes, &b_len);
 	}
@@ -485,7 +491,10 @@ static int link_locked(struct fs *fs, struct node *n, struct node *home, struct 
 	if (n->attr.nlink >= 65000) {
 		return WERR_MLINK;
 	}
-	err = link_entry(n, (const uint8_t *)new_name, strlen(new_name), bytes, &len);
+	err = rec_prepare_names(fs, &r, NULL);
+	if (err == 0) {
+		err = link_entry(n, (const uint8_t *)new_name, strlen(new_name), bytes, &len);
+	}
 	if (err == 0) {
 		err = dir_insert(dir, bytes, len, &place);
 	}

@@ -619,7 +619,7 @@ static int finish_node(struct replay *rp, struct touched *t)
 	if (t->unnamed || !n->home) {
 		node_make_orphan(fs, n); // its host file goes when the node does
 		n->generation = n->generation ? n->generation : 1;
-		return 0;
+		return unlink_prepare(n);
 	}
 	err = replay_load(rp, n);
 	if (err && n->type != OBJECT_DIR && err != WERR_NOMEM &&
@@ -644,7 +644,10 @@ static int finish_node(struct replay *rp, struct touched *t)
 	if (err == 0 && n->base == 0 && n->type != OBJECT_DIR && n->obj->layout == LAYOUT_INLINE &&
 	    n->attr.size == 0 && n->obj->xattrs_len == 0 && host_file_exists(fs, n->number)) {
 		n->obj->on_host = false; // what was written into it was never committed
-		unlink_later(fs, n->number, n->incarnation);
+		err = unlink_prepare(n);
+		if (err == 0) {
+			unlink_node_later(fs, n);
+		}
 	}
 	return err ? err : finish_loaded(fs, n);
 }

@@ -206,11 +206,38 @@ void replay_pages_settled(struct node *n, const struct assignment *a)
 	}
 }
 
+// The version that stands at the place, if it is one that the log knows.
+static int match_candidate(struct fs *fs, struct node *n, const struct candidate *c,
+			   struct seal *found)
+{
+	const struct object *o = n->obj;
+	uint8_t cipher[WARD_PAGE], plain[WARD_PAGE];
+	int err = object_read_raw(fs, n->number, tree_position(c->index), 1, cipher);
+	bool match = false;
+
+	for (size_t i = c->len; err == 0 && !match && i-- > 0;) {
+		int rc = object_open_page(o->keys, &c->seals[i], 0, c->index, cipher, plain);
+
+		match = rc == 0;
+		if (match) {
+			*found = c->seals[i];
+		} else if (rc == WERR_NOMEM) {
+			err = rc; // says nothing about the page
+		}
+	}
+	secret_wipe(plain, sizeof plain);
+	if (err != WERR_NOMEM && !match && !c->image && !c->hole) {
+		(void)fs_refuse(fs, n->number, WERR_AUTH,
+				"no version of a page that the journal knows is there");
+		*found = c->seals[c->len - 1];
+	}
+	return err == WERR_NOTFOUND ? 0 : err;
+}
+
 static int resolve_candidate(struct fs *fs, struct node *n, struct candidate *c)
 {
 	struct object *o = n->obj;
 	struct seal found = {{0}};
-	uint8_t cipher[WARD_PAGE], plain[WARD_PAGE];
 	int err = tree_prepare(o->tree, c->index, 1);
 
 	if (err) {
@@ -219,26 +246,7 @@ static int resolve_candidate(struct fs *fs, struct node *n, struct candidate *c)
 	if (c->len == 1 && !c->image && !c->hole) {
 		found = c->seals[0]; // the log is sure of it
 	} else if (c->len) {
-		err = object_read_raw(fs, n->number, tree_position(c->index), 1, cipher);
-		bool match = false;
-
-		for (size_t i = c->len; err == 0 && !match && i-- > 0;) {
-			const struct gcm_key *key =
-				object_keys_data(o->keys, seal_generation(&c->seals[i]));
-
-			match = key &&
-				seal_open(key, &c->seals[i], 0, c->index, cipher, plain) == 0;
-			if (match) {
-				found = c->seals[i];
-			}
-		}
-		secret_wipe(plain, sizeof plain);
-		if (!match && !c->image && !c->hole) {
-			(void)fs_refuse(fs, n->number, WERR_AUTH,
-					"no version of a page that the journal knows is there");
-			found = c->seals[c->len - 1];
-		}
-		err = err == WERR_NOTFOUND ? 0 : err;
+		err = match_candidate(fs, n, c, &found);
 	}
 	// What conversion to a tree left in memory is older than what the log says of the page.
 	struct opage *p = err ? NULL : overlay_find(&o->overlay, c->index);

@@ -25,9 +25,7 @@ static int rewrite_page(struct fs *fs, struct node *n, uint64_t index, uint8_t *
 		err = object_read_raw(fs, n->number, tree_position(index), 1, cipher);
 	}
 	if (err == 0) {
-		const struct gcm_key *key = object_keys_data(n->obj->keys, seal_generation(&s));
-
-		err = key ? seal_open(key, &s, 0, index, cipher, plain) : WERR_AUTH;
+		err = object_open_page(n->obj->keys, &s, 0, index, cipher, plain);
 		secret_wipe(plain, WARD_PAGE);
 	}
 	return err ? err : object_write_raw(fs, n, tree_position(index), cipher, 1);
@@ -48,6 +46,9 @@ int object_rewrite(struct fs *fs, struct node *n)
 		}
 	}
 	free(buf);
+	if (err == WERR_NOMEM) {
+		return err; // the next checkpoint tries again
+	}
 	if (err) {
 		fs_set_read_only(fs, "the host lost what was written to it");
 		return err;

@@ -90,10 +90,9 @@ static int table_page(struct fs *fs, struct node *n, uint64_t index, uint8_t *pa
 	if (err || seal_is_hole(&s)) {
 		return err;
 	}
-	const struct gcm_key *key = object_keys_data(o->keys, seal_generation(&s));
 	err = object_read_raw(fs, n->number, tree_position(index), 1, page);
 	if (err == 0) {
-		err = key ? seal_open(key, &s, 0, index, page, page) : WERR_AUTH;
+		err = object_open_page(o->keys, &s, 0, index, page, page);
 	}
 	if (err == 0 && !table_page_bytes(o->table, (uint32_t)index)) {
 		err = table_load_page(o->table, (uint32_t)index, page);

@@ -731,6 +731,22 @@ int tree_seal(struct tree *t, tree_seal_fn fn, void *arg)
 	return 0;
 }
 
+static void mark_subtree(struct tree *t, struct node *n)
+{
+	if (n == NULL)
+		return;
+	mark_dirty(t, n);
+	for (unsigned i = 0; n->child != NULL && i < SEALS_PER_NODE; i++)
+		mark_subtree(t, n->child[i]);
+}
+
+void tree_mark_all(struct tree *t)
+{
+	t->changed = 1;
+	for (unsigned i = 0; i < LEVELS; i++)
+		mark_subtree(t, t->root[i]);
+}
+
 int tree_is_dirty(const struct tree *t)
 {
 	return t->changed;

@@ -85,6 +85,8 @@ typedef int (*tree_seal_fn)(void *arg, unsigned level, uint64_t first, uint64_t 
 			    const struct seal seals[static SEALS_PER_NODE], int fresh,
 			    struct seal *ret_seal);
 int tree_seal(struct tree *t, tree_seal_fn fn, void *arg) WARN_UNUSED;
+// What the last tree_seal gave out reaches no host: every node in memory is dirty again.
+void tree_mark_all(struct tree *t);
 // Whether any seal, direct ones included, changed since the last tree_load_roots or tree_seal.
 int tree_is_dirty(const struct tree *t);
 

@@ -30,6 +30,9 @@ static int log_drop(struct fs *fs, struct node *n, uint64_t from, uint64_t to, u
 	struct objref ref = node_objref(n);
 
 	record_init(&r);
+	const uint64_t logged_size = o->logged_size;
+	const uint16_t logged_layout = o->logged_layout;
+
 	o->logged_size = size < o->logged_size ? size : o->logged_size;
 	rec_attr(fs, &r, n);
 	record_size(&r, &ref, o->logged_size, LAYOUT_TREE);
@@ -38,10 +41,40 @@ static int log_drop(struct fs *fs, struct node *n, uint64_t from, uint64_t to, u
 	// Also when it fails: a checkpoint that is under way may still refer to these pages.
 	o->drop_sequence = journal_sequence(fs->j) + 1;
 	int err = rec_append(fs, &r, &o->drop_sequence);
-	if (err) { // the tree has dropped them: no checkpoint may make durable what was refused
+	if (err && err != WERR_NOMEM) { // no checkpoint may make durable what was refused
 		fs_set_read_only(fs, "the journal could not be written");
 	}
+	if (err) {
+		o->logged_size = logged_size;
+		o->logged_layout = logged_layout;
+	}
 	return err;
+}
+
+// What is in memory only goes; what is pending is not read any more.
+static void forget_overlay(struct fs *fs, struct object *o, uint64_t from, uint64_t to)
+{
+	for (size_t i = 0; i < o->overlay.nbuckets; i++) {
+		struct opage *next;
+
+		for (struct opage *p = o->overlay.buckets[i]; p; p = next) {
+			next = p->next;
+			if (p->index < from || p->index >= to) {
+				continue;
+			}
+			if (p->dirty) {
+				overlay_buf_free(fs, p->dirty);
+				p->dirty = NULL;
+				o->overlay.ndirty--;
+			}
+			p->dead = true;
+			bool last = o->overlay.count == 1 && !p->pending;
+			overlay_prune(&o->overlay, p);
+			if (last) {
+				break; // the buckets are gone
+			}
+		}
+	}
 }
 
 // Drops whole pages. Pending overlay pages still have to reach their places (a checkpoint's images
@@ -71,32 +104,20 @@ static int drop_pages(struct fs *fs, struct node *n, uint64_t from, uint64_t to,
 		err = tree_drop(o->tree, from, to, from == 0 && to == NO_PAGE ? NULL : &dropped);
 		gone += dropped;
 	}
-	if (err == 0) {
+	// From here on they are gone, said or not: the next checkpoint says so.
+	const bool holes = err == 0;
+
+	if (holes) {
 		err = log_drop(fs, n, from, to, size);
 	}
-	for (size_t i = 0; i < o->overlay.nbuckets && err == 0; i++) {
-		struct opage *next;
-
-		for (struct opage *p = o->overlay.buckets[i]; p; p = next) {
-			next = p->next;
-			if (p->index < from || p->index >= to) {
-				continue;
-			}
-			if (p->dirty) {
-				overlay_buf_free(fs, p->dirty);
-				p->dirty = NULL;
-				o->overlay.ndirty--;
-			}
-			p->dead = true;
-			bool last = o->overlay.count == 1 && !p->pending;
-			overlay_prune(&o->overlay, p);
-			if (last) {
-				break; // the buckets are gone
-			}
-		}
+	if (holes) {
+		forget_overlay(fs, o, from, to);
 	}
 	free(list);
-	if (err == 0) {
+	if (holes && err) {
+		data_changed(fs, n);
+	}
+	if (holes) {
 		n->attr.pages = from == 0 && to == NO_PAGE ? 0
 				: gone < n->attr.pages     ? n->attr.pages - gone
 							   : 0;

@@ -214,9 +214,9 @@ static int write_chunk(struct fs *fs, struct node *n, uint64_t index, size_t pag
 	if (err) {
 		return err;
 	}
-	uint64_t fresh = 0;
+	bool was[CHUNK_PAGES];
 	for (size_t i = 0; i < pages; i++) {
-		fresh += !is_allocated(o, index + i, &seals[i]);
+		was[i] = is_allocated(o, index + i, &seals[i]);
 	}
 	rng_bytes(nonces, pages * GCM_NONCE_BYTES);
 	o->data_seals += pages; // also of a write that fails: the host may have seen it
@@ -236,8 +236,12 @@ static int write_chunk(struct fs *fs, struct node *n, uint64_t index, size_t pag
 		err = write_in_place(fs, n, index + below, pages - below,
 				     nonces + below * GCM_NONCE_BYTES, plain + below * WARD_PAGE);
 	}
-	if (err == 0) {
-		n->attr.pages += fresh;
+	// Of a write that failed a part may be there. The nodes are in memory.
+	for (size_t i = 0; i < pages; i++) {
+		struct seal now;
+
+		n->attr.pages += !was[i] && (err == 0 || (tree_get(o->tree, index + i, &now) == 0 &&
+							  is_allocated(o, index + i, &now)));
 	}
 	return err;
 }

@@ -7,8 +7,8 @@
 //
 // Short form: every operation alone, and N random pairs (WARDFS_MATRIX_PAIRS, or 100), every cut of
 // them. --long: every operation alone, all pairs or N of them, more states of each cut, deeper
-// replays. --rotating: a rotation is under way. --seconds: no cell begins after that time. The seed
-// is random unless given.
+// replays. --rotating: a rotation is under way; pairs only in the short form. --seconds: no cell
+// begins after that time. The seed is random unless given.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,7 +243,7 @@ int main(int argc, char **argv)
 	if (only) {
 		run_only(only);
 	} else {
-		for (unsigned i = 0; i < n_matrix_ops; i++)
+		for (unsigned i = 0; i < n_matrix_ops && (matrix.all || !matrix.rotating); i++)
 			add(&matrix_ops[i], NULL, i);
 		run_pairs();
 	}

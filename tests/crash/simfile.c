@@ -48,8 +48,11 @@ struct simevent {
 	uint64_t size;
 };
 
+_Thread_local volatile unsigned sim_allocating;
+
 static void *checked(void *p)
 {
+	sim_allocating--;
 	if (!p) {
 		fputs("simhost: out of memory\n", stderr);
 		abort();
@@ -59,6 +62,7 @@ static void *checked(void *p)
 
 void *sim_alloc(size_t n)
 {
+	sim_allocating++;
 	return checked(calloc(1, n ? n : 1));
 }
 
@@ -69,6 +73,7 @@ void *sim_grow(void *p, size_t *cap, size_t need, size_t item)
 	size_t grown = *cap * 2 > need ? *cap * 2 : need + 4;
 
 	*cap = grown;
+	sim_allocating++;
 	return checked(realloc(p, grown * item));
 }
 
@@ -114,6 +119,7 @@ static struct image *image_settle(struct image *i)
 
 static struct image *image_new(const uint8_t *from)
 {
+	sim_allocating++;
 	struct image *i = checked(malloc(sizeof(*i)));
 
 	atomic_init(&i->refs, 1);

@@ -65,6 +65,9 @@ uint64_t simfile_unflushed(const struct simfile *f);
 struct simfile *simfile_clone(const struct simfile *f);
 struct simfile *simfile_clone_cut(const struct simfile *f, const struct simpick *pick);
 
+// Raised while the host in memory allocates (volatile: the compiler knows malloc as a function that
+// looks at nothing): a test that makes allocations fail leaves these alone.
+extern _Thread_local volatile unsigned sim_allocating;
 // calloc and realloc that end the program when there is no memory.
 void *sim_alloc(size_t n);
 void *sim_grow(void *p, size_t *cap, size_t need, size_t item);

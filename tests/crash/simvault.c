@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "crypto/argon.h"
+#include "fusefs/check.h"
 #include "fusefs/journal.h"
 
 #define CHUNK ((size_t)64 * 1024)
@@ -224,4 +225,29 @@ void sv_truncate(struct simvault *v, uint64_t ino, uint64_t size)
 void sv_sync(struct simvault *v, uint64_t ino)
 {
 	EXPECT_OK(fs_fsync_wait(v->fs, ino));
+}
+
+static void report_finding(void *arg, const struct check_finding *f)
+{
+	fprintf(stderr, "%s: check: %s, object %016lx, %s, %lu instead of %lu\n", (const char *)arg,
+		check_word(f->kind), (unsigned long)f->number, f->path ? f->path : "no path",
+		(unsigned long)f->found, (unsigned long)f->wanted);
+}
+
+void sv_check_clean(struct simvault *v, const char *what)
+{
+	const struct check_params params = {
+		.threads = 1, .found = report_finding, .arg = (void *)(uintptr_t)what};
+	const struct fs_params before = v->params;
+	struct check_totals totals;
+
+	simvault_close(v);
+	v->params.readonly = 1;
+	simvault_open(v);
+	EXPECT_OK(fs_check(v->fs, &params, &totals));
+	EXPECT(totals.notes + totals.damages + totals.tampered == 0, "%s: %lu findings", what,
+	       (unsigned long)(totals.notes + totals.damages + totals.tampered));
+	simvault_close(v);
+	v->params = before;
+	simvault_open(v);
 }
