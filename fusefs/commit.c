@@ -10,7 +10,7 @@
 #define PLACE_PAGES 64u
 
 // The record that spoke of pages is appended, or was not: then they are as dirty as before.
-static void end_record(struct object *o, bool appended)
+static void end_record(struct fs *fs, struct object *o, bool appended)
 {
 	struct overlay *ov = &o->overlay;
 
@@ -21,12 +21,17 @@ static void end_record(struct object *o, bool appended)
 			}
 			p->unsaid = false;
 			ov->nunsaid--;
-			if (!appended) {
+			if (appended) {
+				overlay_buf_free(fs, p->replaced);
+			} else {
 				p->dirty = p->pending;
-				p->pending = NULL;
-				ov->npending--;
+				p->pending = p->replaced;
+				p->dead = p->was_dead;
+				ov->npending -= p->pending == NULL;
 				ov->ndirty++;
+				(void)tree_set(o->tree, p->index, &p->before);
 			}
+			p->replaced = NULL;
 		}
 	}
 }
@@ -41,7 +46,7 @@ static int append(struct fs *fs, struct record *r, struct node *n, enum log_mode
 	if (err == 0 && unsettled) {
 		n->obj->unsettled = sequence;
 	}
-	end_record(n->obj, err == 0);
+	end_record(fs, n->obj, err == 0);
 	return err;
 }
 
@@ -156,12 +161,20 @@ static int to_pending(struct fs *fs, struct object *o, struct opage *p, bool in_
 {
 	int err = tree_prepare(o->tree, p->index, 1);
 
+	if (err == 0) {
+		err = tree_get(o->tree, p->index, &p->before);
+	}
 	if (err) {
 		return err;
 	}
 	(void)tree_set(o->tree, p->index, &p->dirty->seal);
 	o->overlay.npending += p->pending == NULL;
-	overlay_buf_free(fs, p->pending); // could not be placed before
+	p->was_dead = p->dead;
+	if (in_record) {
+		p->replaced = p->pending; // could not be placed before
+	} else {
+		overlay_buf_free(fs, p->pending);
+	}
 	p->pending = p->dirty;
 	p->dirty = NULL;
 	p->dead = false;
@@ -365,7 +378,7 @@ int commit_log(struct fs *fs, struct node *n, enum log_mode mode, bool *ret_bulk
 		}
 	}
 	if (err) {
-		end_record(o, false);
+		end_record(fs, o, false);
 	}
 	if (err == 0 && keys) {
 		o->keys_logged = true;

@@ -519,6 +519,7 @@ static void take_back_part(struct checkpoint *c, struct part *p)
 	}
 	n->bound = p->bound;
 	n->bound_epoch = p->bound_epoch;
+	atomic_store(&n->in_log, true); // as it may have been
 	pthread_rwlock_unlock(&n->lock);
 }
 

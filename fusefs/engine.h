@@ -60,7 +60,10 @@ struct opage {
 	struct obuf *pending;
 	bool dead; // truncated or punched away since: pending still has to reach its place, but is
 		   // not read
-	bool unsaid; // pending, but its record is not appended yet
+	bool unsaid;           // pending, but its record is not appended yet; until then:
+	struct obuf *replaced; // what was pending before
+	struct seal before;    // what the tree said
+	bool was_dead;
 };
 
 struct overlay {

@@ -48,6 +48,14 @@ static int fd_of(const struct host_file *f)
 	return ((const struct posix_file *)f)->fd;
 }
 
+// What a host says that is going away: its device is gone, its server has forgotten us.
+static int host_error(int err)
+{
+	return err == ENODEV || err == ENXIO || err == ESTALE || err == ENOTCONN
+		       ? WERR_IO
+		       : werr_from_errno(err);
+}
+
 // What stands where a plain file or folder is expected (a link, a socket, a device without driver
 // …) is damage, not an errno.
 static int open_error(int err)
@@ -60,7 +68,7 @@ static int open_error(int err)
 	case ENOTDIR:
 		return WERR_DAMAGED;
 	default:
-		return werr_from_errno(err);
+		return host_error(err);
 	}
 }
 
@@ -101,7 +109,7 @@ static int open_folder(const struct posix_host *p, unsigned folder, int create, 
 	int fd = openat(p->dir, name, flags);
 	if (fd < 0 && errno == ENOENT && create) {
 		if (mkdirat(p->dir, name, 0700) && errno != EEXIST)
-			return werr_from_errno(errno);
+			return host_error(errno);
 		fd = openat(p->dir, name, flags);
 	}
 	if (fd < 0)
@@ -151,7 +159,7 @@ static int check_regular(int fd)
 	struct stat st;
 
 	if (fstat(fd, &st))
-		return werr_from_errno(errno);
+		return host_error(errno);
 	if (S_ISREG(st.st_mode) && st.st_nlink == 0)
 		return WERR_NOTFOUND; // unlinked in between
 	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
@@ -298,7 +306,7 @@ static int transfer(int fd, const struct iovec *iov, int iovcnt, uint64_t off, i
 		ssize_t n = writing ? pwritev(fd, now, count, at) : preadv(fd, now, count, at);
 
 		if (n < 0 && errno != EINTR)
-			return werr_from_errno(errno);
+			return host_error(errno);
 		if (n == 0)
 			break;
 		if (n > 0)
@@ -337,7 +345,7 @@ static int posix_preadv_cached(struct host_file *f, const struct iovec *iov, int
 		return (size_t)n == iov_bytes(iov, iovcnt) ? 0 : WERR_BUSY;
 	// A host that knows no such reads may always have to wait.
 	return errno == EAGAIN || errno == EINTR || errno == EOPNOTSUPP ? WERR_BUSY
-									: werr_from_errno(errno);
+									: host_error(errno);
 }
 
 static int posix_pwritev(struct host_file *f, const struct iovec *iov, int iovcnt, uint64_t off)
@@ -357,7 +365,7 @@ static int posix_datasync(struct host_file *f)
 	do {
 		rc = fdatasync(fd_of(f));
 	} while (rc && errno == EINTR);
-	return rc ? werr_from_errno(errno) : 0;
+	return rc ? host_error(errno) : 0;
 }
 
 static int posix_truncate(struct host_file *f, uint64_t size)
@@ -369,7 +377,7 @@ static int posix_truncate(struct host_file *f, uint64_t size)
 	do {
 		rc = ftruncate(fd_of(f), (off_t)size);
 	} while (rc && errno == EINTR);
-	return rc ? werr_from_errno(errno) : 0;
+	return rc ? host_error(errno) : 0;
 }
 
 static int posix_punch(struct host_file *f, uint64_t off, uint64_t len)
@@ -386,7 +394,7 @@ static int posix_punch(struct host_file *f, uint64_t off, uint64_t len)
 	} while (rc && errno == EINTR);
 	if (rc && (errno == EOPNOTSUPP || errno == ENOSYS))
 		return WERR_NOTSUP;
-	return rc ? werr_from_errno(errno) : 0;
+	return rc ? host_error(errno) : 0;
 }
 
 static int posix_file_size(struct host_file *f, uint64_t *ret)
@@ -394,7 +402,7 @@ static int posix_file_size(struct host_file *f, uint64_t *ret)
 	struct stat st;
 
 	if (fstat(fd_of(f), &st))
-		return werr_from_errno(errno);
+		return host_error(errno);
 	*ret = (uint64_t)st.st_size;
 	return 0;
 }
@@ -453,7 +461,7 @@ static int posix_set_aside(struct host *h, uint64_t number)
 		if (!rename_noreplace(dir, name, aside))
 			return 0;
 		if (errno != EEXIST)
-			return werr_from_errno(errno);
+			return host_error(errno);
 	}
 	return WERR_LIMIT;
 }
@@ -467,7 +475,7 @@ static int sync_fd(int fd)
 	do {
 		rc = fsync(fd);
 	} while (rc && errno == EINTR);
-	return rc && errno != EINVAL ? werr_from_errno(errno) : 0;
+	return rc && errno != EINVAL ? host_error(errno) : 0;
 }
 
 static int posix_sync_top(struct host *h)
@@ -516,7 +524,7 @@ static DIR *open_stream(int fd, int *ret_rc)
 	DIR *stream = own < 0 ? NULL : fdopendir(own);
 
 	if (!stream) {
-		*ret_rc = werr_from_errno(errno);
+		*ret_rc = host_error(errno);
 		if (own >= 0)
 			close(own);
 	}
@@ -530,7 +538,7 @@ static int next_name(DIR *stream, const char **ret)
 		errno = 0;
 		const struct dirent *e = readdir(stream);
 		if (!e)
-			return errno ? werr_from_errno(errno) : 0;
+			return errno ? host_error(errno) : 0;
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;
 		*ret = e->d_name;
@@ -583,7 +591,7 @@ static int posix_space(struct host *h, struct host_space *ret)
 	struct statvfs st;
 
 	if (fstatvfs(posix_of(h)->dir, &st))
-		return werr_from_errno(errno);
+		return host_error(errno);
 	ret->block_bytes = st.f_frsize ? st.f_frsize : st.f_bsize;
 	ret->blocks = st.f_blocks;
 	ret->blocks_free = st.f_bfree;
@@ -604,7 +612,7 @@ static int posix_lock(struct host *h, int exclusive)
 	} while (rc && errno == EINTR);
 	if (rc && errno == EWOULDBLOCK)
 		return WERR_BUSY;
-	return rc ? werr_from_errno(errno) : 0;
+	return rc ? host_error(errno) : 0;
 }
 
 static const struct host_ops posix_ops = {
@@ -651,11 +659,11 @@ int host_posix_open(const char *path, int create, struct host **ret)
 	if (create) {
 		made = !mkdir(path, 0700);
 		if (!made && errno != EEXIST)
-			return werr_from_errno(errno);
+			return host_error(errno);
 	}
 	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
-		return werr_from_errno(errno);
+		return host_error(errno);
 	struct posix_host *p = calloc(1, sizeof(*p));
 	if (!p) {
 		close(dir);
@@ -687,10 +695,10 @@ int host_posix_take_lock(struct host *h, int fd)
 	struct stat ours, theirs;
 
 	if (fstat(posix_of(h)->dir, &ours) || fstat(fd, &theirs))
-		return werr_from_errno(errno);
+		return host_error(errno);
 	if (ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
 		return WERR_STALE;
 	if (dup3(fd, posix_of(h)->dir, O_CLOEXEC) < 0)
-		return werr_from_errno(errno);
+		return host_error(errno);
 	return 0;
 }

@@ -15,7 +15,7 @@
 #include "tests/crash/simtape.h"
 #include "tests/model/trace.h"
 
-#define CHILD_SECONDS 300 // a child that takes longer hangs
+#define CHILD_SECONDS 1800 // a child that takes longer hangs
 #define LEVELS 3u
 #define POSITIONS 4096u
 #define PAGES_LOOKED_AT 3000u
