@@ -210,8 +210,8 @@ struct fs {
 			   // is only overwritten when its image is in the journal
 	uint32_t known_mount; // of the vault header as it was found: what is on the host is of this
 			      // one, of an earlier one, or of ours
-	_Atomic uint64_t k;          // number of the next checkpoint; changes only at a cut; begins
-				     // anywhere
+	_Atomic uint64_t k; // number of the next checkpoint; changes only at a cut; begins
+			    // anywhere
 	_Atomic uint32_t epoch;      // current; what the durable header says
 	struct rotation *rotation;   // rotate.c; set before any thread runs
 	pthread_mutex_t header_lock; // one change of the vault header at a time
@@ -440,8 +440,8 @@ void rec_slot(struct record *r, struct node *dir, table_place place);
 // read-only, because memory and log are not the same any more.
 int rec_append_names(struct fs *fs, struct record *r) WARN_UNUSED;
 // Before them: what may fail for memory from there on is had, names_lock held until the append.
-// victim: loses a name, or NULL; link: its home entry stands in the links directory.
-int rec_prepare_names(struct fs *fs, struct record *r, struct node *victim, bool link) WARN_UNUSED;
+// victim: loses a name, or NULL.
+int rec_prepare_names(struct fs *fs, struct record *r, struct node *victim) WARN_UNUSED;
 // Appends the record and, when given, reports its sequence.
 // OBJECT: the node's wrapped keys.
 void rec_keys(struct record *r, struct node *n);

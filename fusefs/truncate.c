@@ -31,7 +31,6 @@ static int log_drop(struct fs *fs, struct node *n, uint64_t from, uint64_t to, u
 
 	record_init(&r);
 	const uint64_t logged_size = o->logged_size;
-	const uint16_t logged_layout = o->logged_layout;
 
 	o->logged_size = size < o->logged_size ? size : o->logged_size;
 	rec_attr(fs, &r, n);
@@ -46,7 +45,6 @@ static int log_drop(struct fs *fs, struct node *n, uint64_t from, uint64_t to, u
 	}
 	if (err) {
 		o->logged_size = logged_size;
-		o->logged_layout = logged_layout;
 	}
 	return err;
 }

@@ -619,7 +619,10 @@ int main(int argc, char **argv)
 	(void)alarm(SECONDS);
 	simvault_begin(&base, NULL);
 	stage(&base);
-	EXPECT_OK(vault_root_key(base.vault, &base.passphrase, &t.root_key));
+	static uint8_t header[VAULT_HEADER_BYTES];
+
+	EXPECT_OK(vault_copy_header(base.vault, header));
+	EXPECT_OK(vault_root_key(header, &base.passphrase, &t.root_key));
 	simvault_close(&base);
 	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
 		if (argc == 2 && strcmp(argv[1], operations[i].name) != 0)
