@@ -210,9 +210,8 @@ struct fs {
 			   // is only overwritten when its image is in the journal
 	uint32_t known_mount; // of the vault header as it was found: what is on the host is of this
 			      // one, of an earlier one, or of ours
-	_Atomic uint64_t k; // number of the next checkpoint; changes only at a cut; begins
-			    // anywhere
-	_Atomic uint32_t epoch;      // current; what the durable header says
+	_Atomic uint64_t k;     // number of the next checkpoint: any at first, raised only at a cut
+	_Atomic uint32_t epoch; // current; what the durable header says
 	struct rotation *rotation;   // rotate.c; set before any thread runs
 	pthread_mutex_t header_lock; // one change of the vault header at a time
 
