@@ -38,7 +38,7 @@ void broker_sweep(struct broker *b)
 	for (struct bvault **at = &b->vaults; *at;) {
 		struct bvault *v = *at;
 
-		if (v->state != BSTATE_ABSENT || v->users || v->attendant) {
+		if (v->state != BSTATE_ABSENT || v->users || v->attendant || v->holder) {
 			at = &v->next;
 			continue;
 		}

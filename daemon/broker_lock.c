@@ -155,7 +155,6 @@ static int begin_unlock(struct bvault *v, struct attendant *a, int fd)
 	if (!err) {
 		bvault_enter(v, BSTATE_UNLOCKING, NULL);
 		v->attendant = a;
-		v->hold = 0;
 		err = bworker_start(v, ROLE_UNLOCK, fd, &v->keyed);
 		if (err) {
 			v->attendant = NULL;

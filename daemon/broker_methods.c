@@ -253,7 +253,7 @@ static int start_mount(struct broker *b, struct control_call *c, char *dir, char
 		snprintf(v->opts.fsname, sizeof(v->opts.fsname), "%.*s",
 			 (int)sizeof(v->opts.fsname) - 1, dir);
 	if (!err) {
-		v->hold = json_is_true(json_object_get(control_params(c), "hold"));
+		v->holder = json_is_true(json_object_get(control_params(c), "hold")) ? a : NULL;
 		v->no_anchor = json_is_true(json_object_get(control_params(c), "no_anchor"));
 		v->log_names = json_is_true(json_object_get(control_params(c), "log_names"));
 		v->attendant = a;

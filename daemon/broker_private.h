@@ -74,7 +74,7 @@ struct bvault {
 	struct attendant *attendant; // of Mount or Unlock; NULL: none
 	int log_names;               // wardfs(1), --log-names
 	int no_anchor;               // wardfs(1), --no-anchor
-	int hold;                    // the attendant stays for the log
+	struct attendant *holder;    // of a Mount in the foreground: hears the log until the end
 	int end_code;                // how the last keyed worker ended
 	int64_t lost;                // writes lost at the last lock
 	int64_t lock_by_ms;          // DRAINING: broker_now_ms() that ends it

@@ -34,10 +34,8 @@ void attendant_clear(struct attendant *a)
 	json_decref(a->replies);
 }
 
-void bvault_tell(struct bvault *v, json_t *reply)
+static void tell(struct attendant *a, json_t *reply)
 {
-	struct attendant *a = v->attendant;
-
 	if (!a) {
 		json_decref(reply);
 		return;
@@ -46,17 +44,27 @@ void bvault_tell(struct bvault *v, json_t *reply)
 	eventfd_write(a->event, 1);
 }
 
-void bvault_done(struct bvault *v, int code, const char *detail)
+void bvault_tell(struct bvault *v, json_t *reply)
 {
-	struct attendant *a = v->attendant;
+	tell(v->attendant ? v->attendant : v->holder, reply);
+}
 
-	v->attendant = NULL;
+static void let_go(struct attendant **at, int code, const char *detail)
+{
+	struct attendant *a = *at;
+
+	*at = NULL;
 	if (!a)
 		return;
 	a->done = 1;
 	a->code = code;
 	snprintf(a->detail, sizeof(a->detail), "%s", detail ? detail : "");
 	eventfd_write(a->event, 1);
+}
+
+void bvault_done(struct bvault *v, int code, const char *detail)
+{
+	let_go(&v->attendant, code, detail);
 }
 
 static json_t *text_reply(const char *key, const char *text)
@@ -78,6 +86,7 @@ static void end_vault(struct bvault *v, int code, const char *detail)
 	guard_end(&v->guard);
 	bvault_enter(v, BSTATE_ABSENT, detail);
 	bvault_done(v, code, detail);
+	let_go(&v->holder, code, detail);
 }
 
 void bvault_fail(struct bvault *v, const char *reason)
@@ -90,6 +99,7 @@ void bvault_fail(struct bvault *v, const char *reason)
 	broker_log(v, LOG_ERR, reason);
 	bvault_enter(v, BSTATE_FAILED, reason);
 	bvault_done(v, WERR_IO, reason);
+	let_go(&v->holder, WERR_IO, reason);
 }
 
 int bvault_is_mounted(const struct bvault *v)
@@ -162,7 +172,9 @@ static void opened(struct bvault *v, const char *reason)
 	bvault_enter(v, BSTATE_OPEN, reason);
 	tell_without_effect(v);
 	bvault_tell(v, json_pack("{ss}", "stage", stage_names[STAGE_READY]));
-	if (!v->hold)
+	if (v->attendant == v->holder)
+		v->attendant = NULL; // stays for the log
+	else
 		bvault_done(v, 0, NULL);
 }
 
@@ -384,8 +396,8 @@ static void hear_ready(struct bvault *v, struct bworker *w)
 
 static void hear_log(struct bvault *v, const struct channel_msg *m)
 {
-	if (v->hold && v->attendant)
-		bvault_tell(v, text_reply("log", m->text));
+	if (v->holder)
+		tell(v->holder, text_reply("log", m->text));
 	else
 		broker_log(v, (int)m->n, m->text);
 }

@@ -88,7 +88,7 @@ static uint64_t room_behind(struct fs *fs, enum rec_room room)
 static int append_room(struct fs *fs, struct record *r, enum rec_room room, bool prepared,
 		       uint64_t *ret_sequence)
 {
-	uint64_t sequence;
+	uint64_t sequence = 0;
 
 	if (r->err) {
 		return r->err;

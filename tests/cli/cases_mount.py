@@ -455,13 +455,16 @@ def a_signal_loses_nothing_of_a_mount_in_use(w):
 @case
 def foreground(w):
     v, mnt = both(w)
-    for number in (signal.SIGTERM, signal.SIGINT, None):
+    for number in (signal.SIGTERM, signal.SIGINT, None, 'lock'):
         process = w.start('mount', '-f', '--extpass', 'echo correct horse', v, mnt,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         wait_until(lambda: mounted(mnt), 'it is mounted')
         os.listdir(mnt)
         check(process.poll() is None and len(workers_in(w.folder)) == 2, 'no worker')
-        if number is None:
+        if number == 'lock':  # another client asks to unlock: whoever holds the mount stays
+            w.ok('lock', mnt)
+            w.ok('unlock', mnt)
+        if number in (None, 'lock'):
             w.ok('umount', mnt)
         else:
             process.send_signal(number)
