@@ -68,9 +68,8 @@ static void overwrite(struct host_file *f, size_t max)
 
 	if (!rc && fill) {
 		memset(fill, 0xff, len);
-		rc = host_pwrite(f, fill, len, 0);
-		if (!rc)
-			rc = f->host->ops->datasync(f);
+		if (!host_pwrite(f, fill, len, 0))
+			(void)!f->host->ops->datasync(f);
 	}
 	free(fill);
 }
