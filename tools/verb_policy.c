@@ -242,6 +242,8 @@ static int set_policy(const struct request *r)
 	if (err)
 		return err;
 	err = edit_begin(r->dir, &r->source, &e);
+	if (!err && e.client) // its worker changes keyslots only
+		err = report_fail(WERR_BUSY, r->dir, "is mounted or in use; unmount it first");
 	if (!err) {
 		struct vault_policy p = vault_edit_header(e.vault)->policy;
 

@@ -54,7 +54,7 @@ def who_can_open_without_a_secret(w):
     text = done.stdout.decode()
     check(done.returncode == 0 and done.stderr == b'', repr(done))
     for word in ('1 secret opens the vault', 'no other way in', 'passphrase', 'Not verified', 'old copy of the header',
-                 'no secret was removed or changed'):
+                 'No secret was removed or changed'):
         check(word in text, f'no {word!r} in {text!r}')
     found = who(w, v)
     check(not found['verified'] and found['basis'] == 'files' and found['epochs'] == [1], found)
