@@ -50,9 +50,11 @@ int channel_receive(int fd, struct channel_msg *ret, int *ret_fd)
 	ssize_t n;
 
 	*ret_fd = -1;
+	// A peer that ends without having read all that it was told resets the connection, once;
+	// what it had said itself comes after that.
 	do
 		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < (ssize_t)HEAD_BYTES)
 		return WERR_NODATA;
 	ret->text[(size_t)n - HEAD_BYTES] = 0;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/channel.h"
 #include "daemon/control_client.h"
 #include "daemon/varlink.h"
 #include "tests/unit/unit_main.h"
@@ -271,6 +272,25 @@ START_TEST(watchers_see_events_in_order)
 }
 END_TEST
 
+// What a worker said last is heard although it ended without reading what it was told.
+START_TEST(last_words_come_through)
+{
+	struct channel_msg said = {.kind = CHANNEL_FAILED, .code = WERR_AUTH, .text = "why"};
+	struct channel_msg told = {.kind = CHANNEL_STOP}, heard;
+	int ends[2], fd;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+	ck_assert_int_eq(channel_send(ends[1], &told, -1, 1), 0);
+	ck_assert_int_eq(channel_send(ends[0], &said, -1, 1), 0);
+	close(ends[0]);
+	ck_assert_int_eq(channel_receive(ends[1], &heard, &fd), 0);
+	ck_assert_int_eq(heard.code, WERR_AUTH);
+	ck_assert_str_eq(heard.text, "why");
+	ck_assert_int_eq(channel_receive(ends[1], &heard, &fd), WERR_NODATA);
+	close(ends[1]);
+}
+END_TEST
+
 START_TEST(paths)
 {
 	static const struct {
@@ -307,6 +327,7 @@ int main(void)
 	tcase_add_loop_test(t, calls, 0, 2);
 	tcase_add_loop_test(t, descriptors, 0, 2);
 	tcase_add_loop_test(t, handlers_see_that_the_client_is_gone, 0, 2);
+	tcase_add_test(t, last_words_come_through);
 	tcase_add_test(t, handlers_see_the_end_of_the_server);
 	tcase_add_test(t, watchers_see_events_in_order);
 	tcase_add_test(t, paths);
