@@ -197,7 +197,8 @@ static void set_effort(void)
 
 int main(int argc, char **argv)
 {
-	const char *only = NULL, *pairs = getenv("WARDFS_MATRIX_PAIRS");
+	const char *only = NULL, *pairs = getenv("WARDFS_MATRIX_PAIRS"),
+		   *seconds = getenv("WARDFS_MATRIX_SECONDS");
 
 	TRACE_CHECK(getrandom(&matrix.seed, 4, 0) == 4, "no randomness");
 	matrix.pairs = pairs ? (unsigned)strtoul(pairs, NULL, 10) : matrix.pairs;
@@ -227,6 +228,10 @@ int main(int argc, char **argv)
 	}
 	matrix.jobs = matrix.jobs && matrix.jobs <= JOBS_MAX ? matrix.jobs : 1;
 	printf("seed %lu\n", matrix.seed);
+	// Of sanitizer builds, which are slow.
+	time_t most = (time_t)strtoul(seconds ? seconds : "0", NULL, 10);
+	if (most && most < matrix.seconds)
+		matrix.seconds = most;
 	set_effort();
 	matrix.count = mmap(NULL, sizeof(*matrix.count), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
