@@ -177,6 +177,11 @@ static void summary(double seconds)
 
 static void set_effort(void)
 {
+	// Of sanitizer builds, which are slow.
+	const char *most = getenv("WARDFS_MATRIX_SECONDS");
+
+	if (most && (time_t)strtoul(most, NULL, 10) < matrix.seconds)
+		matrix.seconds = (time_t)strtoul(most, NULL, 10);
 	const char *stride = getenv("WARDFS_CRASH_STRIDE");
 	unsigned every = stride ? (unsigned)strtoul(stride, NULL, 10) : 1;
 
@@ -197,8 +202,7 @@ static void set_effort(void)
 
 int main(int argc, char **argv)
 {
-	const char *only = NULL, *pairs = getenv("WARDFS_MATRIX_PAIRS"),
-		   *seconds = getenv("WARDFS_MATRIX_SECONDS");
+	const char *only = NULL, *pairs = getenv("WARDFS_MATRIX_PAIRS");
 
 	TRACE_CHECK(getrandom(&matrix.seed, 4, 0) == 4, "no randomness");
 	matrix.pairs = pairs ? (unsigned)strtoul(pairs, NULL, 10) : matrix.pairs;
@@ -228,10 +232,6 @@ int main(int argc, char **argv)
 	}
 	matrix.jobs = matrix.jobs && matrix.jobs <= JOBS_MAX ? matrix.jobs : 1;
 	printf("seed %lu\n", matrix.seed);
-	// Of sanitizer builds, which are slow.
-	time_t most = (time_t)strtoul(seconds ? seconds : "0", NULL, 10);
-	if (most && most < matrix.seconds)
-		matrix.seconds = most;
 	set_effort();
 	matrix.count = mmap(NULL, sizeof(*matrix.count), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
