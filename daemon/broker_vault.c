@@ -84,6 +84,9 @@ static void end_vault(struct bvault *v, int code, const char *detail)
 	v->mount_id = 0;
 	v->unique_id = 0;
 	guard_end(&v->guard);
+	// Whoever hears of the end finds nothing left of a private broker.
+	if (v->broker->p.one_vault)
+		control_unlisten(v->broker->server);
 	bvault_enter(v, BSTATE_ABSENT, detail);
 	bvault_done(v, code, detail);
 	let_go(&v->holder, code, detail);

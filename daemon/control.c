@@ -242,6 +242,14 @@ void control_quiesce(struct control_server *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void control_unlisten(struct control_server *s)
+{
+	if (s->path)
+		unlink(s->path);
+	free(s->path);
+	s->path = NULL;
+}
+
 void control_free(struct control_server *s)
 {
 	if (!s)
@@ -255,9 +263,7 @@ void control_free(struct control_server *s)
 		if (s->slots[i].used)
 			reap(&s->slots[i]);
 	}
-	if (s->path)
-		unlink(s->path);
-	free(s->path);
+	control_unlisten(s);
 	close_fd(&s->listener);
 	close_fd(&s->wake);
 	for (unsigned i = 0; i < EVENTS_KEPT; i++)

@@ -54,6 +54,8 @@ int control_adopt(struct control_server *s, int fd) WARN_UNUSED;
 void control_event(struct control_server *s, json_t *event);
 // From now on control_gone is true and no connection is taken: running handlers come to their end.
 void control_quiesce(struct control_server *s);
+// The socket's name goes away; connections go on. Not from two threads at once.
+void control_unlisten(struct control_server *s);
 // Waits for the handlers, and ends everything. NULL is fine.
 void control_free(struct control_server *s);
 // Connections that are served now.

@@ -392,7 +392,6 @@ bool object_page_lost(struct node *n, uint32_t page)
 	       (tree_get(o->tree, page, &s) || !seal_is_hole(&s));
 }
 
-// Damage, by accident or not; a host that could not read is asked again the next time.
 static bool is_damage(int err)
 {
 	return err == WERR_AUTH || err == WERR_MALFORMED || err == WERR_DAMAGED;

@@ -44,7 +44,11 @@ static int check_rest(const struct vault_header *h, const struct vault_header *n
 		    next->created_s == h->created_s && next->rotation.level == h->rotation.level &&
 		    next->rotation.number == h->rotation.number &&
 		    next->rotation.incarnation == h->rotation.incarnation &&
-		    next->rotation.started_s == h->rotation.started_s;
+		    next->rotation.started_s == h->rotation.started_s &&
+		    next->policy.idle_s == h->policy.idle_s &&
+		    next->policy.max_time_s == h->policy.max_time_s &&
+		    memcmp(next->policy.on, h->policy.on, sizeof h->policy.on) == 0 &&
+		    next->policy.wipe_after == h->policy.wipe_after;
 
 	return same ? 0 : WERR_INVALID;
 }
@@ -85,9 +89,6 @@ static int check(const struct fs *fs, struct rekey *k)
 		return WERR_BUSY;
 	}
 	k->other_root = !keyring_same_root(fs->v->ring, k->ring);
-	if (slots_used(next) == 0) {
-		return WERR_INVALID;
-	}
 	int err = check_masters(fs->v, k);
 	err = err ? err : check_rest(h, next);
 	return err == 0 && k->other_root && keyring_room(fs->v->ring) == 0 ? WERR_LIMIT : err;

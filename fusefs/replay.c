@@ -128,8 +128,7 @@ static struct touched *touched_of(const struct replay *rp, const struct node *n)
 // What the log has for a directory that is damaged, or for something in it, is dropped.
 static int lose_dir(struct replay *rp, struct touched *t, int err)
 {
-	if (rp->fs->params.salvage ||
-	    (err != WERR_AUTH && err != WERR_MALFORMED && err != WERR_DAMAGED)) {
+	if (rp->fs->params.salvage || !object_is_damaged(err) || err == WERR_ROLLBACK) {
 		return err;
 	}
 	if (!t->lost) {

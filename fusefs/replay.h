@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Private to the replay: images.c, replay_pages.c (what the log says of content pages),
-// replay_find.c (what is not where it should be), replay.c (names, attributes, order).
+// replay_log.c (the records), replay_find.c (what is not where it should be), replay.c (names,
+// attributes, order).
 // wardfs-vault(5), "Replay"; STORAGE.md sections 1 and 2.
 #ifndef WARDFS_FUSEFS_REPLAY_H
 #define WARDFS_FUSEFS_REPLAY_H
@@ -50,8 +51,8 @@ struct replay {
 	struct image_map *map;
 };
 
-// images.c: a journal_replay callback (arg: the replay) that keeps the records, and the images of
-// the last checkpoint; and the end of the records up to a sequence.
+// replay_log.c: a journal_replay callback (arg: the replay) that keeps the records, and the images
+// of the last checkpoint; and the end of the records up to a sequence.
 int replay_collect(void *arg, uint64_t sequence, const uint8_t *payload, size_t len) WARN_UNUSED;
 void replay_forget(struct replay *rp, uint64_t through);
 

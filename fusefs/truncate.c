@@ -29,14 +29,13 @@ static int log_drop(struct fs *fs, struct node *n, uint64_t from, uint64_t to, u
 	RECORD_AUTO struct record r;
 	struct objref ref = node_objref(n);
 
-	record_init(&r);
 	const uint64_t logged_size = o->logged_size;
 
+	record_init(&r);
 	o->logged_size = size < o->logged_size ? size : o->logged_size;
 	rec_attr(fs, &r, n);
 	record_size(&r, &ref, o->logged_size, LAYOUT_TREE);
 	record_drop(&r, &ref, from, to);
-	o->logged_since_cut = true;
 	// Also when it fails: a checkpoint that is under way may still refer to these pages.
 	o->drop_sequence = journal_sequence(fs->j) + 1;
 	int err = rec_append(fs, &r, &o->drop_sequence);
@@ -45,6 +44,8 @@ static int log_drop(struct fs *fs, struct node *n, uint64_t from, uint64_t to, u
 	}
 	if (err) {
 		o->logged_size = logged_size;
+	} else {
+		o->logged_since_cut = true;
 	}
 	return err;
 }

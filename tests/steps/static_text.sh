@@ -32,6 +32,15 @@ report function-length "$(awk '
 ' ${c_files[@]+"${c_files[@]}"})"
 report banned-functions "$(grep -nE '\b(strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|alloca|gets|system|rand|srand)\(' \
 	${c_files[@]+"${c_files[@]}"} | grep -v '//.*(')"
+# What no meson.build names is neither built nor run. A name without its prefix ('test_' + name) counts in its own folder.
+mapfile -t builds < <(git ls-files '*meson.build')
+report unlisted "$(for file in "${c_files[@]}"; do
+	[ "${file%.c}" != "$file" ] || continue
+	name=$(basename "$file" .c) folder=$(dirname "$file")
+	until [ -e "$folder/meson.build" ]; do folder=$(dirname "$folder"); done
+	grep -qE "['/]$name(\.c)?'" "${builds[@]}" || grep -q "'${name#*_}'" "$folder/meson.build" ||
+		echo "$file: no meson.build has it"
+done)"
 report unfinished "$(git grep -nE '\b(TO[D]O|FIX[M]E|XX[X])\b' -- ':!LICENSE')"
 report local-paths "$(git grep -nE '(^|[^[:alnum:]._-])/(wor[k]|root/\.pyenv)/' -- ':!LICENSE')"
 report crypto-layer "$(grep -nE '#include "(fusefs|daemon|tools)/' crypto/*.[ch] 2>/dev/null)"
