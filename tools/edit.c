@@ -53,10 +53,8 @@ static int take(struct edit *e)
 
 static int open_vault(struct edit *e, const struct secrets_source *source)
 {
-	int err = take(e);
+	int err = secrets_get(source, e->dir, &e->sealed, &e->offer);
 
-	if (!err)
-		err = secrets_get(source, e->dir, &e->sealed, &e->offer);
 	if (err)
 		return err;
 	struct progress *p = progress_start("Deriving the key");
@@ -75,15 +73,27 @@ static int report_unclean(const char *dir)
 			   "was not unmounted cleanly; mount and unmount it once, then try again");
 }
 
-int edit_begin(const char *dir, const struct secrets_source *source, struct edit *ret)
+int edit_take(const char *dir, struct edit *ret)
 {
 	*ret = (struct edit){.dir = dir};
-	int err = open_vault(ret, source);
+	return take(ret);
+}
+
+int edit_open(struct edit *e, const struct secrets_source *source)
+{
+	int err = open_vault(e, source);
 
 	// Told before a person thinks of a new passphrase.
-	if (!err && !vault_edit_is_clean(ret->vault))
-		err = report_unclean(dir);
+	if (!err && !vault_edit_is_clean(e->vault))
+		err = report_unclean(e->dir);
 	return err;
+}
+
+int edit_begin(const char *dir, const struct secrets_source *source, struct edit *ret)
+{
+	int err = edit_take(dir, ret);
+
+	return err ? err : edit_open(ret, source);
 }
 
 void edit_end(struct edit *e)

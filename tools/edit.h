@@ -27,6 +27,10 @@ struct edit {
 // dir: a vault, or the mount point of one. Locks the vault, or finds its mount, gathers the secret
 // and opens it. Prints what goes wrong. edit_end in any case.
 int edit_begin(const char *dir, const struct secrets_source *source, struct edit *ret) WARN_UNUSED;
+// The same in two steps, for what only can be done where nobody has the vault mounted: ret->client
+// and the names are set by the first, which asks for nothing.
+int edit_take(const char *dir, struct edit *ret) WARN_UNUSED;
+int edit_open(struct edit *e, const struct secrets_source *source) WARN_UNUSED;
 void edit_end(struct edit *e);
 
 // vault_edit_apply and vault_edit_write with a progress line. Prints what goes wrong, and what is

@@ -237,13 +237,17 @@ static int set_policy(const struct request *r)
 {
 	char path[PATH_MAX];
 	struct edit e;
-	int err = confirm_wipe(r);
+	int err = edit_take(r->dir, &e);
 
-	if (err)
-		return err;
-	err = edit_begin(r->dir, &r->source, &e);
-	if (!err && e.client) // its worker changes keyslots only
-		err = report_fail(WERR_BUSY, r->dir, "is mounted or in use; unmount it first");
+	// Its worker changes keyslots only. Said before anything is asked.
+	if (!err && e.client)
+		err = report_fail(WERR_BUSY, r->dir,
+				  "is mounted; its policy can be set when it is unmounted, and for "
+				  "this mount with options of 'wardfs mount'");
+	if (!err)
+		err = confirm_wipe(r);
+	if (!err)
+		err = edit_open(&e, &r->source);
 	if (!err) {
 		struct vault_policy p = vault_edit_header(e.vault)->policy;
 

@@ -35,7 +35,10 @@ def policy_is_kept_in_the_header(w):
     check(done.returncode == 0, done)
     now = state_of(w, mnt)['policy']
     check({k: now[k] for k in said} == said and now['on_sleep'] == 'nothing', now)
-    w.refused(6, 'in use', 'policy', '--idle', 'off', v)
+    # Before a secret, or a word of confirmation, is asked for.
+    for folder in (v, mnt):
+        w.refused(6, 'unmounted', 'policy', '--idle', 'off', folder, stdin=b'wrong\n')
+        w.refused(6, 'unmounted', 'policy', '--wipe-after', '5', '--idle', 'off', folder, stdin=None)
     check(policy_of(w, v)['policy'] == said, 'shown while it is mounted')
     put(os.path.join(mnt, 'file'), 'here\n')
     wait_until(lambda: is_in(w, mnt, 'locked-with-mount'), 'it is locked by itself', 30)
