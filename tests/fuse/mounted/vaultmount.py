@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 SRC = os.environ.get("WARDFS_SRC") or os.path.abspath(os.path.join(os.path.dirname(__file__), "../../.."))
@@ -32,6 +33,16 @@ def require(group):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
+def finish(process, limit):
+    """Waits for a good end, without the pauses of Popen.wait with a limit."""
+    timer = threading.Timer(limit, process.kill)
+    timer.start()
+    status = process.wait()
+    timer.cancel()
+    if status:
+        raise subprocess.CalledProcessError(status, process.args)
+
+
 class Vault:
     """A new vault in a folder of its own; everything is unmounted and removed at exit."""
 
@@ -44,6 +55,7 @@ class Vault:
         self.log = open(os.path.join(self.work, "log"), "ab")
         self.process = None
         self.options = ()
+        self.before = None  # what the mounting process does before it is wardfs
         atexit.register(self.clean_up)
         os.mkdir(self.mnt)
         with open(self.passfile, "w", encoding="ascii") as f:
@@ -59,7 +71,8 @@ class Vault:
             return True  # mounted, but nobody answers
 
     def mount(self):
-        subprocess.run([WARDFS, "mount", "--passfile", self.passfile, *self.options, self.dir, self.mnt], check=True)
+        subprocess.run([WARDFS, "mount", "--passfile", self.passfile, *self.options, self.dir, self.mnt], check=True,
+                       preexec_fn=self.before)
 
     def umount(self):
         subprocess.run([WARDFS, "umount", self.mnt], check=True)
