@@ -127,6 +127,8 @@ struct object {
 	unsigned bad_level;           // the node page that was loaded last, or failed to: its level
 	uint64_t bad_first;           // and the first page that it covers
 	struct replay_object *replay; // candidates, during replay only
+	_Atomic table_place ahead_after, ahead_to; // ahead.c: 1 + of the file read last; asked for
+						   // below
 };
 
 #define DIRTY_ATTR 1u    // the home entry's attributes are behind

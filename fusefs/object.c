@@ -9,6 +9,7 @@
 #include "crypto/cursor.h"
 #include "crypto/secret.h"
 #include "crypto/xattr_codec.h"
+#include "fusefs/ahead.h"
 #include "fusefs/salvage.h"
 
 uint64_t pages_of(uint64_t size)
@@ -731,6 +732,7 @@ int node_lock_read(struct fs *fs, struct node *n, bool *ret_exclusive)
 		return 0;
 	}
 	pthread_rwlock_unlock(&n->lock);
+	ahead_of(fs, n);
 	*ret_exclusive = true;
 	return node_lock_write(fs, n);
 }
