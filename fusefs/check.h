@@ -28,6 +28,7 @@ enum check_kind {
 	CHECK_HEADER_COPY,    // one of the two vault header files is missing or damaged
 	CHECK_HEADER_BEHIND,  // one of them is authentic, but older
 	CHECK_JOURNAL,        // of a clean vault: without effect, made anew
+	CHECK_JOURNAL_TORN,   // one superblock, and the other one is enough
 	CHECK_JOURNAL_LOST,   // of a vault that was not closed cleanly: cannot be replayed
 	CHECK_VAULT_ROLLBACK, // header, root and journal are not of one time
 	CHECK_FOREIGN,        // a host file that is no part of the vault

@@ -57,31 +57,38 @@ int check_headers(struct check *c)
 	return 0;
 }
 
-// Both superblocks must open: one is enough to go on, but nothing is left then.
+// How many superblocks open, and the newer one of them.
 static int superblocks(struct check *c, struct host_file *f, const struct gcm_key *key,
-		       unsigned *ret_good, bool *ret_empty)
+		       unsigned *ret_good, struct superblock *ret_newest)
 {
 	const uint8_t *vault_id = keyring_vault_id(c->fs->v->ring);
 	uint8_t block[SUPERBLOCK_BYTES];
 	struct superblock sb;
-	uint64_t newest = 0;
 	int err = 0;
 
 	*ret_good = 0;
-	*ret_empty = false;
 	for (uint32_t i = 0; err == 0 && i < 2; i++) {
 		err = host_pread(f, block, sizeof block, i * JOURNALFILE_BLOCK, NULL);
 		if (err == 0) {
 			err = superblock_open(block, key, vault_id, i, &sb);
-			*ret_good += err == 0;
-			if (err == 0 && sb.counter > newest) {
-				newest = sb.counter;
-				*ret_empty = sb.mount == 0;
+			if (err == 0 && (*ret_good == 0 || sb.counter > ret_newest->counter)) {
+				*ret_newest = sb;
 			}
+			*ret_good += err == 0;
 		}
 		err = err == WERR_NOMEM ? err : 0;
 	}
 	return err;
+}
+
+// Whether the only superblock that opens is the one that counts: then the power went while a mount
+// was about to write the other one, and that is no loss.
+static bool is_newest(const struct vault_header *h, const struct superblock *sb)
+{
+	if (sb->mount == h->mount) {
+		return sb->root_generation == h->root_generation;
+	}
+	return sb->mount == 0 || (sb->mount == h->mount + 1 && sb->s == 0);
 }
 
 static int count_record(void *arg, uint64_t sequence, const uint8_t *payload, size_t len)
@@ -110,13 +117,36 @@ static int records(struct bench *b, bool *ret_whole)
 	return err == WERR_NOMEM || err == WERR_INTERRUPTED ? err : 0;
 }
 
+// Of a cleanly closed vault: CHECK_NONE, CHECK_JOURNAL, CHECK_JOURNAL_TORN.
+static int closed_journal(struct check *c, unsigned good, const struct superblock *newest,
+			  enum check_kind *ret)
+{
+	const struct vault_header *h = c->fs->v->h;
+	struct bench b = {.c = c};
+	bool whole = good > 0;
+	int err = 0;
+
+	if (good == 1) {
+		whole = is_newest(h, newest);
+	}
+	// Where the mount that followed came no further than its superblock, or a change of the
+	// passphrase has moved the journal to new keys, there is no record to look at, nor in a
+	// vault that was never mounted.
+	bool unborn = newest->mount == h->mount + 1 && newest->s == 0;
+	if (whole && h->mount && newest->mount && !unborn) {
+		err = records(&b, &whole);
+	}
+	*ret = !whole ? CHECK_JOURNAL : good < 2 ? CHECK_JOURNAL_TORN : CHECK_NONE;
+	return err;
+}
+
 int check_journal(struct check *c)
 {
 	struct fs *fs = c->fs;
 	struct host_file *f = NULL;
-	struct bench b = {.c = c};
+	struct superblock newest = {0};
+	enum check_kind kind;
 	unsigned good = 0;
-	bool whole = true, empty = false;
 
 	if (c->params->live) {
 		return 0; // in use: the engine itself would have said so
@@ -125,22 +155,22 @@ int check_journal(struct check *c)
 	int err = key ? journalfile_open(fs->host, fs->v->h->journal_bytes, HOST_RDONLY, &f)
 		      : WERR_NOMEM;
 	if (err == 0) {
-		err = superblocks(c, f, key, &good, &empty);
+		err = superblocks(c, f, key, &good, &newest);
 		fs->host->ops->file_close(f);
 	} else if (err != WERR_NOMEM) {
 		err = 0;
 	}
 	gcm_key_free(key);
 	bool clean = fs->v->h->state == VAULT_CLEAN;
-	// In a vault that was never mounted nothing was ever appended; a change of the passphrase
-	// has moved the journal to new keys, under which no record opens.
-	if (err == 0 && clean && good && fs->v->h->mount && !empty) {
-		err = records(&b, &whole);
+	if (err == 0 && clean) {
+		err = closed_journal(c, good, &newest, &kind);
+	} else {
+		// One was enough for the replay: the vault would not have opened without it.
+		kind = good == 2 ? CHECK_NONE : good ? CHECK_JOURNAL_TORN : CHECK_JOURNAL_LOST;
 	}
-	if (err == 0 && (good < 2 || !whole)) {
-		host_finding(c, good || clean ? CHECK_JOURNAL : CHECK_JOURNAL_LOST, JOURNAL_NAME,
-			     0);
-		if (c->params->plan && clean) {
+	if (err == 0 && kind != CHECK_NONE) {
+		host_finding(c, kind, JOURNAL_NAME, 0);
+		if (c->params->plan && clean && kind == CHECK_JOURNAL) {
 			c->params->plan->journal = true;
 		}
 	}

@@ -19,6 +19,11 @@ static const struct row {
 	[CHECK_JOURNAL] = {"journal", CHECK_DAMAGE, false,
 			   "the journal of the cleanly closed vault is damaged (without effect)",
 			   "makes the journal anew"},
+	[CHECK_JOURNAL_TORN] =
+		{"journal-superblock", CHECK_NOTE, false,
+		 "one of the journal's two superblocks does not open, as a power cut "
+		 "leaves it; the other one is enough (without effect)",
+		 "writes it again, as the next mount does"},
 	[CHECK_JOURNAL_LOST] = {"journal-lost", CHECK_TAMPERED, false,
 				"the vault was not closed cleanly and its journal cannot be used",
 				"nothing: what it held is lost; restore a backup"},

@@ -271,7 +271,8 @@ static int run_check(struct request *r, struct vault *v)
 static int is_repairable(const struct check_plan *plan, const struct check_totals *t)
 {
 	return plan->damaged.len || plan->strays_len || plan->journal ||
-	       t->kinds[CHECK_HEADER_COPY] || t->kinds[CHECK_HEADER_BEHIND];
+	       t->kinds[CHECK_HEADER_COPY] || t->kinds[CHECK_HEADER_BEHIND] ||
+	       t->kinds[CHECK_JOURNAL_TORN];
 }
 
 // Looks and mends in turns until nothing is left to be mended, or nothing changes any more.

@@ -9,6 +9,7 @@ import vault_objects  # noqa: E402
 
 PAGE = 4096
 ROOT, LINKS = 1, 2
+OF_LINKS = '..'  # the path of the links directory here
 DIRECTORY = vault_objects.DIRECTORY
 
 
@@ -20,11 +21,11 @@ class Map:
         self.entries, self.tables, self.headers = {}, {}, {}
         with vault_objects.Vault(vault, passphrase) as v:
             for path, entry in v.walk():
-                self.entries[path.decode('utf-8', 'surrogateescape')] = entry
+                self.entries[text(path)] = entry
             for path, entry in list(self.entries.items()):
                 if entry.type == DIRECTORY and entry.has_object:
                     self.tables[path] = v._table(entry)
-            self.links = v.homes
+            self.tables[OF_LINKS] = v._table(self.tables['.'][0, 1])
 
     def host(self, number):
         return os.path.join(self.vault, f'{number >> 55 & 0xff:02x}', f'{number:016x}')
@@ -32,13 +33,20 @@ class Map:
     def number(self, path):
         return self.entries[path].number
 
+    def in_page(self, path, page):
+        """The entries in one page of a directory; of all of them: None."""
+        return [e for (index, _), e in self.tables[path].items() if page in (index, None)]
+
     def poke(self, number, position, at=100):
         """One bit of one page of an object's host file."""
         poke(self.host(number), position * PAGE + at)
 
     def names_in_page(self, path, page):
-        return [e.name.decode('utf-8', 'surrogateescape')
-                for (index, _), e in self.tables[path].items() if index == page]
+        return [text(e.name) for e in self.in_page(path, page)]
+
+
+def text(name):
+    return name.decode('utf-8', 'surrogateescape')
 
 
 def poke(path, offset):
