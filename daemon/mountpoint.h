@@ -47,7 +47,7 @@ int mountpoint_check(const char *path, int nonempty) WARN_UNUSED;
 
 // Unmounts what is mounted at a resolved path: umount2() for root, else fusermount3. lazy: detach
 // now, end when the last user is gone. WERR_BUSY, WERR_PERM, WERR_NOTFOUND (fusermount3 is not
-// installed), WERR_IO.
+// installed), WERR_NOTSUP (it needs /etc/mtab, which is not there), WERR_IO.
 int mountpoint_unmount(const char *path, int lazy) WARN_UNUSED;
 
 #endif

@@ -64,6 +64,10 @@ static int report_unmount(int err, const char *mnt)
 				   "mounted by somebody else; unmount it as that user or as root");
 	case WERR_NOTFOUND:
 		return report_fail(err, mnt, "fusermount3 is missing; install the package fuse3");
+	case WERR_NOTSUP:
+		return report_fail(err, mnt,
+				   "fusermount3 cannot unmount where there is no /etc/mtab; as "
+				   "root: ln -s ../proc/self/mounts /etc/mtab");
 	default:
 		return report_fail(err, mnt, "cannot be unmounted: %s", werr_text(err));
 	}

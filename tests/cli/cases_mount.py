@@ -353,6 +353,20 @@ def umount_of_a_users_mount_in_use(w):
 
 
 @case
+def umount_of_a_user_without_mtab(w):
+    """As in a root that debootstrap made."""
+    needs_mounted_root()
+    v, mnt = both(w, USER)
+    w.ok('mount', v, mnt, user=USER)
+    # Hidden in a namespace of its own; setpriv, since what sets the user id shall not need /etc.
+    script = 'mount -t tmpfs none /etc && exec setpriv --reuid "$0" --regid "$0" --clear-groups "$@"'
+    done = subprocess.run(['unshare', '-m', 'sh', '-c', script, str(USER), w.program, 'umount', mnt], env=w.env(USER),
+                          capture_output=True, text=True, timeout=60, check=False)
+    check(done.returncode == 13 and done.stderr.count('\n') == 1 and '/etc/mtab' in done.stderr, done)
+    w.ok('umount', mnt, user=USER)
+
+
+@case
 def umount_lazily(w):
     v, mnt = both(w)
     w.ok('mount', v, mnt)
