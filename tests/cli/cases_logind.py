@@ -17,7 +17,7 @@ import time
 from cases_control import RUN
 from cases_lock import Daemon, fails_with, is_in, state_of
 from cases_mount import both, get, put
-from harness import Failed, Skipped, case, check, mounted, wait_until
+from harness import Failed, Skipped, case, check, mounted, wait_until, workers_in
 
 FAKE = 'fake_logind'
 UID = '0'
@@ -249,7 +249,7 @@ def session_end_unmounts(w):
     time.sleep(0.3)
     check(is_in(w, mnt, 'open'), 'the user has another session')
     logind.tell('remove second')
-    wait_until(lambda: mounted(mnt) is None, 'it is unmounted')
+    wait_until(lambda: mounted(mnt) is None and not workers_in(w.folder), 'it is unmounted and closed')
     # What is closing has ended, although processes of it go on: ours may be one.
     for name in ('third', 'fourth'):
         logind.tell(f'session {name} {UID} user')
