@@ -182,7 +182,7 @@ def idle_vaults_lock_by_themselves(w):
     os.close(held)
     w.ok('umount', mnt)
     w.ok('mount', '-o', 'max_time=1s,on_max_time=unmount', v, mnt)
-    wait_until(lambda: mounted(mnt) is None, 'it is unmounted', 30)
+    wait_until(lambda: mounted(mnt) is None and not workers_in(w.folder), 'it is unmounted and closed', 30)
     w.ok('mount', '-o', 'max_time=1s,on_max_time=nothing', v, mnt)
     time.sleep(2)
     check(is_in(w, mnt, 'open'), 'nothing was to happen')
