@@ -94,6 +94,14 @@ static int keep_root(const uint8_t *root_key, uint8_t **ret)
 	return 0;
 }
 
+static void keep_only(struct vault_header *h, uint32_t keep)
+{
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		if (!(keep >> i & 1))
+			memset(h->slots[i], 0, KEYSLOT_BYTES);
+	}
+}
+
 static int apply(struct vault_header *h, const uint8_t *root_key, const struct slot_change *c,
 		 unsigned index, uint8_t **ret_root)
 {
@@ -121,12 +129,11 @@ static int apply(struct vault_header *h, const uint8_t *root_key, const struct s
 		memset(h->slots[index], 0, KEYSLOT_BYTES);
 		return keyring_renew(h, root_key, ret_root);
 	case SLOT_KEEP:
-		for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
-			if (!(c->keep >> i & 1))
-				memset(h->slots[i], 0, KEYSLOT_BYTES);
-		}
+		keep_only(h, c->keep);
 		return slots_used(h) ? keyring_renew(h, root_key, ret_root) : WERR_INVALID;
 	case SLOT_REPLACE:
+		if (c->keep)
+			keep_only(h, c->keep | 1u << index);
 		err = keyring_renew(h, root_key, ret_root);
 		return err ? err : make_slot(h, index, c, &info, *ret_root);
 	}

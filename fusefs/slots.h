@@ -11,9 +11,11 @@
 #include "crypto/werr.h"
 
 enum slot_verb {
-	SLOT_ADD,     // into the first free slot; root key and epochs stay
-	SLOT_REPLACE, // another secret in the same place; new root key and master epoch
-	SLOT_REMOVE,  // likewise
+	SLOT_ADD, // into the first free slot; root key and epochs stay
+	// Another secret in the same place; new root key and master epoch. With `keep` all others
+	// but those in it are removed by the same change.
+	SLOT_REPLACE,
+	SLOT_REMOVE,  // new root key and master epoch, too
 	SLOT_KEEP,    // removes all but those in `keep`; new root key and master epoch
 	SLOT_RELABEL, // takes the slot's own secret; root key and epochs stay
 };
@@ -21,7 +23,7 @@ enum slot_verb {
 struct slot_change {
 	enum slot_verb verb;
 	unsigned index;    // not for SLOT_ADD
-	uint32_t keep;     // SLOT_KEEP: a bit for each slot
+	uint32_t keep;     // SLOT_KEEP: a bit for each slot; SLOT_REPLACE: the same, or 0 for all
 	const char *label; // NULL: the one it has, or none
 	// The secret: of the new slot with all its factors (SLOT_ADD, SLOT_REPLACE), or the slot's
 	// own (SLOT_RELABEL).

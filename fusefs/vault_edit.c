@@ -115,7 +115,7 @@ int vault_edit_apply(struct vault_edit *e, const struct slot_change *change, uns
 	int err = slots_apply(e->o.h, e->o.root_key, change, &root_key, ret_index);
 	if (err)
 		return err;
-	if (change->verb == SLOT_REPLACE || change->verb == SLOT_REMOVE)
+	if (change->verb != SLOT_ADD && change->verb != SLOT_RELABEL)
 		e->is_rekeyed = 1;
 	secret_free(e->o.root_key);
 	e->o.root_key = root_key;

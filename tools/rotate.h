@@ -16,7 +16,8 @@ struct rotate_request {
 	const char *path;   // inside the vault
 	int contents, after_leak, yes;
 	int pause, resume, background, progress_json;
-	uint32_t keep; // --after-leak: further keyslots
+	uint32_t keep;  // --after-leak: further keyslots
+	int is_rekeyed; // --after-leak: the keyslots are changed, the rotation has not begun
 	uint64_t max_rate;
 	int has_rate;
 };
@@ -25,6 +26,7 @@ struct rotate_request {
 int rotate_offline(struct rotate_request *r) WARN_UNUSED;
 int rotate_mounted(struct rotate_request *r, const char *mnt) WARN_UNUSED;
 // The right order after a leak, up to the rotation itself: which keyslots stay, a new root key.
+// What can fail is asked for first; then one write changes all keyslots, and r->is_rekeyed is set.
 // *ret_offer opens the vault afterwards; the caller clears it.
 int rotate_after_leak(struct rotate_request *r, int is_mounted,
 		      struct secret *ret_offer) WARN_UNUSED;

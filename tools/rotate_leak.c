@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fusefs/fs.h"
 #include "tools/confirm.h"
 #include "tools/edit.h"
 #include "tools/report.h"
@@ -79,52 +80,88 @@ static int check_keep(const struct edit *e, const struct rotate_request *r)
 	return 0;
 }
 
-static int keep_slots(struct edit *e, const struct rotate_request *r)
-{
-	const struct slot_change c = {.verb = SLOT_KEEP, .keep = r->keep};
-	char names[KEYSLOT_MAX][NAME_BYTES] = {""};
-
-	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
-		if (!goes(e, r, i, names[i]))
-			names[i][0] = '\0';
-	}
-	int err = edit_apply(e, &c, NULL);
-	for (unsigned i = 0; !err && i < KEYSLOT_MAX; i++) {
-		if (names[i][0])
-			printf("%s: removed keyslot %s\n", e->dir, names[i]);
-	}
-	return err;
-}
-
-// The secret that was used may be the one that leaked: a new one takes its place first.
-static int replace(struct edit *e, struct rotate_request *r, struct secret *offer)
-{
-	struct secrets_made made = {0};
-	struct slot_change c = {.verb = SLOT_REPLACE,
-				.index = vault_edit_slot(e->vault),
-				.now_s = (uint64_t)time(NULL)};
-	int err = secrets_make(&r->fresh, &made);
-
-	if (!err)
-		err = edit_choose_kdf(&r->kdf, made.kind, &c.kdf);
-	if (!err) {
-		c.offer = &made.offer;
-		c.kind = made.kind;
-		c.params = made.params_len ? made.params : NULL;
-		c.params_len = made.params_len;
-		err = edit_apply(e, &c, NULL);
-	}
-	if (!err)
-		err = secret_copy(offer, made.offer.bytes, made.offer.len);
-	secrets_made_clear(&made);
-	return err;
-}
-
 static int wants_new(const struct rotate_request *r)
 {
 	return r->fresh.passphrase.kind != PASSPHRASE_AUTO ||
 	       (isatty(STDIN_FILENO) && !r->yes &&
 		!confirm_yes("Is the secret that you just gave the one that leaked?"));
+}
+
+// The secret that was used may be the one that leaked: a new one takes its place.
+static int prepare_new(struct rotate_request *r, struct secrets_made *made, struct slot_change *c)
+{
+	int err = secrets_make(&r->fresh, made);
+
+	if (!err)
+		err = edit_choose_kdf(&r->kdf, made->kind, &c->kdf);
+	c->verb = SLOT_REPLACE;
+	c->offer = &made->offer;
+	c->kind = made->kind;
+	c->params = made->params_len ? made->params : NULL;
+	c->params_len = made->params_len;
+	return err;
+}
+
+// One write: somebody who has a secret that goes never meets a vault with half of it done.
+static int change_slots(struct edit *e, struct rotate_request *r, const struct slot_change *c)
+{
+	char names[KEYSLOT_MAX][NAME_BYTES];
+
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		if (!goes(e, r, i, names[i]))
+			names[i][0] = '\0';
+	}
+	int err = edit_apply(e, c, NULL);
+	if (err)
+		return err;
+	r->is_rekeyed = 1;
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		if (names[i][0])
+			printf("%s: removed keyslot %s\n", e->dir, names[i]);
+	}
+	if (c->verb == SLOT_REPLACE)
+		printf("%s: keyslot %u has the new secret\n", e->dir, c->index);
+	// The rotation is long, and may be interrupted.
+	fflush(stdout);
+	return 0;
+}
+
+// All that can be asked or can fail comes before the change.
+static int change(struct edit *e, struct rotate_request *r, struct secret *ret_offer)
+{
+	struct secrets_made made = {0};
+	struct slot_change c = {.verb = SLOT_KEEP,
+				.index = vault_edit_slot(e->vault),
+				.keep = r->keep,
+				.now_s = (uint64_t)time(NULL)};
+	int err = wants_new(r) ? prepare_new(r, &made, &c) : 0;
+
+	if (!err) {
+		const struct secret *opens = made.offer.len ? &made.offer : &e->offer;
+
+		err = secret_copy(ret_offer, opens->bytes, opens->len);
+		if (err)
+			err = report_fail(err, NULL, "%s", werr_text(err));
+	}
+	if (!err)
+		err = change_slots(e, r, &c);
+	secrets_made_clear(&made);
+	return err;
+}
+
+// One that was begun before goes on as it was begun, and no other can begin.
+static int check_rotation(const struct edit *e)
+{
+	const struct vault_header *h = vault_edit_header(e->vault);
+
+	if (h->rotation.level == VAULT_ROTATION_NONE ||
+	    (h->rotation.level == VAULT_ROTATION_CONTENTS && h->rotation.number == FS_ROOT))
+		return 0;
+	return report_fail(
+		WERR_BUSY, e->dir,
+		"another rotation is under way; nothing was changed, let it end first with "
+		"'wardfs rotate %s'",
+		e->dir);
 }
 
 int rotate_after_leak(struct rotate_request *r, int is_mounted, struct secret *ret_offer)
@@ -137,13 +174,11 @@ int rotate_after_leak(struct rotate_request *r, int is_mounted, struct secret *r
 	if (!err)
 		err = check_keep(&e, r);
 	if (!err)
+		err = check_rotation(&e);
+	if (!err)
 		err = choose(&e, r);
 	if (!err)
-		err = keep_slots(&e, r);
-	if (!err && wants_new(r))
-		err = replace(&e, r, ret_offer);
-	else if (!err)
-		err = secret_copy(ret_offer, e.offer.bytes, e.offer.len);
+		err = change(&e, r, ret_offer);
 	edit_end(&e);
 	return err;
 }

@@ -107,7 +107,10 @@ static int start(struct control_client *c, struct rotate_request *r, struct rota
 	err = get_status(c, "Rotate", params, &how, st);
 	progress_stop(p);
 	close(fd);
-	return err ? report(err, r, c) : 0;
+	if (err)
+		return report(err, r, c);
+	r->is_rekeyed = 0;
+	return 0;
 }
 
 static int is_over(const struct rotate_status *st)

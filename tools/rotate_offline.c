@@ -108,7 +108,8 @@ static int begin(struct fs *fs, const struct rotate_request *r, const struct sec
 
 	rotate_get_status(fs, &st);
 	if (st.state != ROTATE_IDLE) { // left by an earlier one: goes on by itself
-		if (params.level > st.level || (r->path && !st.subtree))
+		if (params.level > st.level ||
+		    (r->contents && (r->path != NULL) != (st.subtree != 0)))
 			return report_fail(WERR_BUSY, r->target,
 					   "another rotation is under way; let it end first with "
 					   "'wardfs rotate %s'",
@@ -152,6 +153,8 @@ static int rotate_vault(struct vault *v, struct rotate_request *r, const struct 
 		return report_vault(err, r->target);
 	catch_signals();
 	int failed = begin(fs, r, offer);
+	if (!failed)
+		r->is_rekeyed = 0;
 	err = failed ? 0 : follow(fs, r, &st);
 	int closed = fs_close(fs);
 	if (failed)

@@ -192,6 +192,18 @@ static int run_mounted(struct rotate_request *r)
 	return rotate_mounted(r, mnt);
 }
 
+static int run(struct rotate_request *r)
+{
+	int err = is_vault(r->target) ? rotate_offline(r) : run_mounted(r);
+
+	if (err && r->is_rekeyed)
+		report_warn(r->target,
+			    "the keyslots are changed already and stay so; the rotation is still "
+			    "to come: 'wardfs rotate --contents %s'",
+			    r->target);
+	return err;
+}
+
 int verb_rotate(int argc, char **argv)
 {
 	struct rotate_request r = {.source = SECRETS_SOURCE_INIT, .fresh = SECRETS_NEW_INIT};
@@ -206,12 +218,10 @@ int verb_rotate(int argc, char **argv)
 				   "means the whole vault: leave --path out");
 	if ((r.keep || r.yes) && !r.after_leak)
 		return report_fail(WERR_USAGE, "--keep", "and --yes need --after-leak");
-	if (!is_vault(r.target))
-		return run_mounted(&r);
-	if (r.pause || r.resume || r.background)
+	if (is_vault(r.target) && (r.pause || r.resume || r.background))
 		return report_fail(WERR_USAGE, r.target,
 				   "is a vault directory; --pause, --resume and --background need "
 				   "the mount point (a running 'wardfs rotate' pauses on SIGUSR1 "
 				   "and goes on on SIGUSR2)");
-	return rotate_offline(&r);
+	return run(&r);
 }

@@ -7,7 +7,8 @@ import signal
 import time
 
 from cases_mount import both
-from harness import CHEAP, PASSPHRASE, Skipped, case, check, wait_until
+from cases_terminal import Terminal
+from harness import CHEAP, PASSPHRASE, Skipped, case, check, snapshot, wait_until
 
 KDF = CHEAP[:4]
 
@@ -267,6 +268,76 @@ def rotate_after_a_leak_of_a_mounted_vault(w):
     w.refused(3, 'wrong passphrase', 'mount', v, mnt)
     w.refused(3, 'wrong passphrase', 'mount', v, mnt, stdin=b'another\n')
     same(w, v, mnt, want, stdin=b'a new one\n')
+
+
+def passfiles(w, **texts):
+    for name, text in texts.items():
+        with open(w.path(name), 'wb', opener=lambda p, f: os.open(p, f, 0o600)) as f:
+            f.write(text)
+
+
+def epochs(w, v):
+    return json.loads(w.ok('who-can-open', '--json', v, stdin=None))['epochs']
+
+
+@case
+def rotate_after_a_leak_without_a_new_secret_changes_nothing(w):
+    v = w.vault()
+    passfiles(w, empty=b'', other=b'another\n')
+    w.ok('key', 'add', *KDF, '--new-passfile', w.path('other'), v)
+    before = snapshot(v)
+    for words, name in (('empty passphrase', 'empty'), ('cannot read', 'missing')):
+        done = w.run('rotate', '--after-leak', '--yes', '--new-passfile', w.path(name), *KDF, v)
+        check(snapshot(v) == before, f'{name}: something changed')
+        check(done.returncode and done.stdout == b'' and words.encode() in done.stderr, repr(done))
+    for keys in ((b'new\n', b'other\n'), (b'\x03',)):
+        t = Terminal(w, 'rotate', '--after-leak', *KDF, v)
+        t.answer(b'Passphrase', PASSPHRASE + b'\n')
+        for question in (b'Keep keyslot 1', b'the one that leaked'):
+            t.expect(question)
+            os.write(t.master, b'no\n' if b'Keep' in question else b'yes\n')
+        for question, line in zip((b'New passphrase', b'New passphrase again'), keys):
+            t.answer(question, line)
+        check(t.end() and b'removed' not in t.text, t.text)
+        check(snapshot(v) == before, f'{keys}: something changed')
+    # All of it is one change: one more epoch, and the one before goes with the rotation.
+    passfiles(w, new=b'a new one\n')
+    w.ok('rotate', '--after-leak', '--yes', '--new-passfile', w.path('new'), *KDF, v)
+    check(epochs(w, v) == [3], epochs(w, v))
+
+
+@case
+def rotate_after_a_leak_that_cannot_rotate_says_what_is_in_force(w):
+    v, mnt = both(w)
+    passfiles(w, new=b'a new one\n')
+    w.ok('key', 'add', *KDF, '--new-passfile', w.path('new'), v)
+    w.ok('mount', v, mnt)
+    fill(mnt, files=3, big=1 << 20)
+    w.ok('umount', mnt)
+    for folder, _, names in os.walk(v):
+        for name in names:
+            if len(name) == 16:
+                os.truncate(os.path.join(folder, name), 0)
+    done = w.run('rotate', '--after-leak', '--yes', v)
+    check(done.returncode and b'removed keyslot 1' in done.stdout, repr(done))
+    check(b'changed already' in done.stderr and b'rotate --contents ' + v.encode() in done.stderr, repr(done))
+
+
+@case
+def rotate_after_a_leak_waits_for_another_rotation(w):
+    """One of the keys, or of a part, goes on as it was begun: too little after a leak."""
+    v, mnt, _ = filled(w, files=10, big=20 << 20)
+    passfiles(w, other=b'another\n')
+    w.ok('key', 'add', *KDF, '--new-passfile', w.path('other'), v)
+    w.ok('mount', v, mnt)
+    w.ok('rotate', '--contents', '--path', 'big', '--background', '--max-rate', '100K', mnt)
+    w.ok('umount', mnt)
+    before = snapshot(v)
+    w.refused(6, ['another rotation', 'nothing was changed'], 'rotate', '--after-leak', '--yes', v)
+    check(snapshot(v) == before, 'something changed')
+    w.refused(6, 'another rotation', 'rotate', '--contents', v)
+    w.ok('rotate', v)
+    w.ok('rotate', '--after-leak', '--yes', v)
 
 
 @case

@@ -147,6 +147,26 @@ START_TEST(replace_shuts_out)
 }
 END_TEST
 
+START_TEST(replace_and_remove_in_one)
+{
+	static const uint8_t zero[KEYSLOT_BYTES];
+	uint8_t got[ROOT_KEY_BYTES];
+
+	ck_assert_int_eq(apply((struct slot_change){.verb = SLOT_ADD}, "second", NULL), 0);
+	ck_assert_int_eq(apply((struct slot_change){.verb = SLOT_ADD}, "kept", NULL), 0);
+	*before = *h;
+	ck_assert_int_eq(apply((struct slot_change){.verb = SLOT_REPLACE, .index = 0, .keep = 4},
+			       "third", NULL),
+			 0);
+	expect_shut_out("first");
+	ck_assert_int_eq(slot_opens(h, 0, "third", got), 0);
+	ck_assert_int_eq(slot_opens(h, 2, "kept", got), 0);
+	ck_assert_mem_eq(got, root, sizeof got);
+	ck_assert_mem_eq(h->slots[1], zero, sizeof zero);
+	ck_assert_uint_eq(slots_used(h), 2);
+}
+END_TEST
+
 START_TEST(relabel_keeps_the_rest)
 {
 	uint8_t got[ROOT_KEY_BYTES];
@@ -242,6 +262,7 @@ int main(void)
 	tcase_add_test(tc, add_keeps_the_root_key);
 	tcase_add_test(tc, remove_shuts_out);
 	tcase_add_test(tc, replace_shuts_out);
+	tcase_add_test(tc, replace_and_remove_in_one);
 	tcase_add_test(tc, relabel_keeps_the_rest);
 	tcase_add_test(tc, refusals_change_nothing);
 	tcase_add_test(tc, all_slots);

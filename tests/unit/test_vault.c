@@ -645,6 +645,31 @@ START_TEST(passwd_refuses)
 }
 END_TEST
 
+START_TEST(removals_seal_the_journal_again)
+{
+	const struct slot_change changes[] = {{.verb = SLOT_REMOVE, .index = 9},
+					      {.verb = SLOT_KEEP, .keep = 1}};
+	struct secret first = fixture_pass("first");
+	struct host *host = fresh_host();
+	struct journal *j = NULL;
+	struct vault_edit *e;
+	struct vault *v = NULL;
+	int in_force = 0;
+
+	ck_ok(vault_edit_open(host, &first, &e));
+	ck_ok(vault_edit_apply(e, &changes[_i], NULL));
+	ck_ok(vault_edit_write(e, &in_force));
+	vault_edit_close(e);
+	drop_host(host);
+	ck_assert_int_eq(opens("second", NULL), WERR_SECRET);
+	ck_ok(try_open("first", 0, &v));
+	ck_ok(journal_open(v->host, v->ring, v->h->journal_bytes, 0, &j));
+	journal_close(j);
+	vault_close(v);
+	secret_clear(&first);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vault");
@@ -676,6 +701,7 @@ int main(void)
 	tcase_add_test(use, passwd_changes_one_slot);
 	tcase_add_test(use, passwd_chain);
 	tcase_add_test(use, passwd_refuses);
+	tcase_add_loop_test(use, removals_seal_the_journal_again, 0, 2);
 	suite_add_tcase(s, use);
 	return unit_main(s);
 }
