@@ -6,7 +6,8 @@
 #include "crypto/werr.h"
 
 int qr_is_available(void) WARN_UNUSED;
-// Writes the code for a short text to standard output. WERR_NOTSUP, WERR_NOMEM, WERR_IO.
+// Writes the code for a short text to standard output, without buffering; the process keeps nothing
+// of it. WERR_NOTSUP, WERR_NOMEM, WERR_IO; WERR_INTERNAL: the child that draws it died.
 int qr_print(const char *text) WARN_UNUSED;
 
 #endif

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keyslots: every kind that is made of bytes, adding, removing, changing, testing; what is refused."""
+import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
+import termios
 import time
 
-from harness import CHEAP, PASSPHRASE, USER, VAULT_FILES, case, check, snapshot
+from harness import CHEAP, PASSPHRASE, USER, VAULT_FILES, Skipped, case, check, snapshot, wait_until
 
 KDF = CHEAP[:4]
 
@@ -160,6 +163,62 @@ def recovery_code_as_qr(w):
     check(done.returncode == 0 and '\u2580'.encode() in done.stdout, repr(done))
     check(opens(w, v, '--recovery', stdin=done.stdout.split(b'\n')[0]) == 1, 'the line is no code')
     w.refused(2, 'goes with', 'key', 'add', '--passfile', p, '--qr', v, stdin=None)
+
+
+def ordinary_memory(pid):
+    """What a process has outside secret memory, which is left out of core dumps and may be hidden."""
+    found, span = [], None
+    with open(f'/proc/{pid}/smaps', encoding='utf-8') as maps, open(f'/proc/{pid}/mem', 'rb', 0) as memory:
+        for line in maps:
+            words = line.split()
+            if '-' in words[0] and not words[0].endswith(':'):
+                span = [int(x, 16) for x in words[0].split('-')] if words[1][0] == 'r' and '[v' not in line else None
+            elif words[0] == 'VmFlags:' and span and 'dd' not in words:
+                try:
+                    memory.seek(span[0])
+                    found.append(memory.read(span[1] - span[0]))
+                except (OSError, ValueError, OverflowError):
+                    pass
+    return found
+
+
+@case
+def recovery_code_as_qr_leaves_nothing_in_the_heap(w):
+    """The pipe is nearly full, so that the command stands still in the middle of the drawing."""
+    v, p = w.vault(), passfile(w)
+    out, into = os.pipe()
+    room = fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 4096) - 400
+    os.write(into, b' ' * room)
+    process = w.start('key', 'add', '--passfile', p, '--new-recovery', '--qr', v, stdin=subprocess.DEVNULL,
+                      stdout=into, stderr=subprocess.PIPE)
+
+    def in_pipe():
+        return int.from_bytes(fcntl.ioctl(out, termios.FIONREAD, bytes(4)), 'little') - room
+
+    wait_until(lambda: in_pipe() > 120 or process.poll() is not None, 'the drawing has begun')
+    os.close(into)
+    if process.poll() is not None:
+        said = process.stderr.read()
+        process.stderr.close()
+        check(process.returncode == 13 and b'libqrencode' in said, repr(said))
+        raise Skipped('this build cannot draw QR codes')
+    process.send_signal(signal.SIGSTOP)
+    code = os.read(out, 8192).split()[0]
+    groups = code.split(b'-')
+    check(len(groups) == 13, repr(code))
+    pairs = [b'-'.join(pair) for pair in zip(groups, groups[1:])]
+    # In the code's bits the text stands behind 12 others.
+    pairs += [(int.from_bytes(pair, 'big') >> 4).to_bytes(len(pair), 'big')[1:] for pair in pairs]
+    memory = ordinary_memory(process.pid)
+    check(any(v.encode() in data for data in memory), 'nothing was read')
+    left = [pair for pair in pairs if any(pair in data for data in memory)]
+    process.send_signal(signal.SIGCONT)
+    while os.read(out, 8192):
+        pass
+    os.close(out)
+    process.stderr.close()
+    check(process.wait() == 0 and opens(w, v, '--recovery', stdin=code) == 1, 'no slot')
+    check(not left, f'{len(left)} of {len(pairs)} parts of the code')
 
 
 @case
