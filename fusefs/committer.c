@@ -299,10 +299,10 @@ static int checkpoint_turn(struct fs *fs, unsigned *failures)
 
 	*failures = err && !passing ? *failures + 1 : 0;
 	if (*failures == CHECKPOINT_TRIES) {
-		fs_set_read_only(fs, werr_text(err));
+		fs_set_read_only(fs, "what changed cannot be written", err);
 	} else if (err && !atomic_load(&fs->read_only)) {
 		fs_log(fs, LOG_ERR, "checkpoint failed: %s; it will be tried again",
-		       werr_text(err));
+		       fs_host_text(err));
 	}
 	atomic_store(&fs->no_space, space);
 	return err;

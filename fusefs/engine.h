@@ -607,6 +607,9 @@ int fs_refuse(struct fs *fs, uint64_t number, int err, const char *what);
 // The same for WERR_ROLLBACK, with the two generations.
 int fs_refuse_older(struct fs *fs, uint64_t number, const char *what, uint64_t found,
 		    uint64_t wanted);
-void fs_set_read_only(struct fs *fs, const char *reason);
+// What happened, and the error that was behind it, in words of the host. For good, logged once.
+void fs_set_read_only(struct fs *fs, const char *what, int err);
+// The same words, for a line of the log.
+const char *fs_host_text(int err);
 
 #endif

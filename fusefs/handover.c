@@ -277,7 +277,7 @@ static int reopen_header(struct fs *fs)
 	int err = engine_write_dirty(fs);
 	pthread_mutex_unlock(&fs->header_lock);
 	if (err) {
-		fs_set_read_only(fs, "the vault header cannot be written");
+		fs_set_read_only(fs, "the vault header cannot be written", err);
 	}
 	return err;
 }

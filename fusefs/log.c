@@ -128,12 +128,25 @@ int fs_refuse_older(struct fs *fs, uint64_t number, const char *what, uint64_t f
 	return refuse(fs, number, WERR_ROLLBACK, what, more);
 }
 
-void fs_set_read_only(struct fs *fs, const char *reason)
+const char *fs_host_text(int err)
+{
+	switch (err) {
+	case WERR_READONLY:
+		return "the host's filesystem is read-only";
+	case WERR_IO:
+		return "the host says input/output error";
+	default:
+		return werr_text(err);
+	}
+}
+
+void fs_set_read_only(struct fs *fs, const char *what, int err)
 {
 	bool was = atomic_exchange(&fs->read_only, true);
 
 	if (!was) {
-		(void)snprintf(fs->read_only_reason, sizeof fs->read_only_reason, "%s", reason);
-		fs_log(fs, LOG_CRIT, "vault is read-only from now on: %s", reason);
+		(void)snprintf(fs->read_only_reason, sizeof fs->read_only_reason, "%s: %s", what,
+			       fs_host_text(err));
+		fs_log(fs, LOG_CRIT, "vault is read-only from now on: %s", fs->read_only_reason);
 	}
 }

@@ -129,7 +129,7 @@ int rec_append_names(struct fs *fs, struct record *r)
 	int err = append_room(fs, r, ROOM_NAME, true, NULL);
 
 	if (err) {
-		fs_set_read_only(fs, "the journal could not be written");
+		fs_set_read_only(fs, "the journal could not be written", err);
 	}
 	return err;
 }

@@ -121,7 +121,7 @@ static int change_root(struct fs *fs, struct rekey *k, int *ret_in_force)
 		// A host that fails may not have said what it holds: nothing is written that one of
 		// the headers would not know.
 		if (err == WERR_IO) {
-			fs_set_read_only(fs, "the vault header could not be written");
+			fs_set_read_only(fs, "the vault header could not be written", err);
 		}
 		return err;
 	}
@@ -131,7 +131,7 @@ static int change_root(struct fs *fs, struct rekey *k, int *ret_in_force)
 	fs_log(fs, LOG_NOTICE, "the vault has a new root key, and epoch %u", fs->v->h->epoch);
 	if (err) {
 		// Either superblock is needed as long as the headers differ.
-		fs_set_read_only(fs, "one of the vault headers could not be written");
+		fs_set_read_only(fs, "one of the vault headers could not be written", err);
 	} else {
 		leave_old_superblock(fs);
 	}

@@ -50,7 +50,7 @@ int object_rewrite(struct fs *fs, struct node *n)
 		return err; // the next checkpoint tries again
 	}
 	if (err) {
-		fs_set_read_only(fs, "the host lost what was written to it");
+		fs_set_read_only(fs, "the host lost what was written to it", err);
 		return err;
 	}
 	o->flush_failed = 0;

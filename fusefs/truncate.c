@@ -40,7 +40,7 @@ static int log_drop(struct fs *fs, struct node *n, uint64_t from, uint64_t to, u
 	o->drop_sequence = journal_sequence(fs->j) + 1;
 	int err = rec_append(fs, &r, &o->drop_sequence);
 	if (err && err != WERR_NOMEM) { // no checkpoint may make durable what was refused
-		fs_set_read_only(fs, "the journal could not be written");
+		fs_set_read_only(fs, "the journal could not be written", err);
 	}
 	if (err) {
 		o->logged_size = logged_size;

@@ -52,3 +52,4 @@ step mount-limits 400 full tests/fuse/mounted/limits.py
 step mount-load 600 full tests/fuse/mounted/load.sh
 step mount-stress 600 full tests/fuse/mounted/stress.sh
 step mount-hosts 400 full tests/fuse/mounted/hosts.sh
+step mount-hostgone 300 full tests/fuse/mounted/hostgone.py

@@ -44,12 +44,12 @@ def finish(process, limit):
 
 
 class Vault:
-    """A new vault in a folder of its own; everything is unmounted and removed at exit."""
+    """A new vault in a folder of its own, or in one of a disk of its own; everything is unmounted and removed at exit."""
 
-    def __init__(self, group, *init_options):
+    def __init__(self, group, *init_options, disk=None):
         self.work = tempfile.mkdtemp(prefix=group + ".", dir=os.environ.get("WARDFS_TEST_TMP") or "/var/tmp")
         os.chmod(self.work, 0o711)  # other users have to reach the mount
-        self.dir = os.path.join(self.work, "vault")
+        self.dir = os.path.join(disk or self.work, "vault")
         self.mnt = os.path.join(self.work, "mnt")
         self.passfile = os.path.join(self.work, "pass")
         self.log = open(os.path.join(self.work, "log"), "ab")
