@@ -43,6 +43,7 @@ step mount-posix 300 full tests/fuse/mounted/posix.py
 step mount-reused 200 full tests/fuse/mounted/reused.py
 step mount-hang 300 full tests/fuse/mounted/hang.py
 step mount-lock 600 full tests/fuse/mounted/lock.py
+step mount-deaths 400 full tests/fuse/mounted/deaths.py
 step mount-kill 600 full tests/fuse/mounted/kill.py
 step mount-rotate 300 full tests/fuse/mounted/rotate.py
 step mount-killload 600 full tests/fuse/mounted/killload.py

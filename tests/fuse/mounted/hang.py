@@ -12,6 +12,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(HERE, "../../interop"))
+import insides  # noqa: E402
 import lock as locking  # noqa: E402
 from vaultmount import WARDFS, Vault, require  # noqa: E402
 
@@ -97,7 +98,7 @@ def search(secrets):
     found, seen = [], 0
     for where, role in threads_of_all():
         try:
-            for data, line in locking.memory_of(where):
+            for data, line in insides.memory_of(where):
                 found += [f"{name} in {where} {role}: {line}" for name, secret in secrets if secret in data]
             seen += 1
         except OSError:
@@ -124,7 +125,7 @@ def hang(vault, host):
         f.write(locking.TEXT * 4000)
         os.fsync(f.fileno())
     vault.umount()
-    keys = locking.record_keys(vault)
+    keys = insides.record_keys(vault)
     locking.report(len(keys) >= 5, f"hang: {len(keys)} keys are known")
     secrets = [(f"key {i}", key[:16]) for i, key in enumerate(sorted(keys))]
     secrets += [("a name", locking.NAME.encode()), ("content", locking.TEXT)]
@@ -151,7 +152,7 @@ def hang(vault, host):
     locking.report(ends_with_error(lambda: os.listdir(vault.mnt)), "hang: the dead mount answers with an error")
     if not writer.ended(30):
         locking.report(False, "hang: the writer is not let go")
-        writer.kill()
+        writer.stop()
     state = locking.state_of(vault)
     locking.report(state == "failed", f"hang: status says {state}")
     host.thaw()
