@@ -107,14 +107,16 @@ void bvault_check_lock(struct bvault *v)
 	bvault_abort(device);
 }
 
-static int lock_and_wait(struct bvault *v, int64_t deadline_ms)
+static int lock_and_wait(struct bvault *v, struct control_call *c, int64_t deadline_ms)
 {
 	struct broker *b = v->broker;
 
 	pthread_mutex_lock(&b->lock);
 	int err = bvault_begin_lock(v, "command", deadline_ms);
-	while (!err && v->state == BSTATE_DRAINING)
-		pthread_cond_wait(&b->changed, &b->lock);
+	pthread_mutex_unlock(&b->lock);
+	if (!err)
+		err = broker_await(v, BSTATE_DRAINING, 0, c);
+	pthread_mutex_lock(&b->lock);
 	if (!err && v->state != BSTATE_LOCKED_MOUNTED)
 		err = v->lock_code ? v->lock_code : WERR_IO;
 	pthread_mutex_unlock(&b->lock);
@@ -135,7 +137,7 @@ int broker_lock_method(void *arg, struct control_call *c)
 	int err = broker_take(arg, c, &v);
 	if (err)
 		return err;
-	err = lock_and_wait(v, deadline_ms);
+	err = lock_and_wait(v, c, deadline_ms);
 	if (err)
 		control_detail(c, "%s", v->reason);
 	else
@@ -146,12 +148,16 @@ int broker_lock_method(void *arg, struct control_call *c)
 
 // ---- unlocking ----
 
-static int begin_unlock(struct bvault *v, struct attendant *a, int fd)
+static int begin_unlock(struct bvault *v, struct attendant *a, struct control_call *c, int fd)
 {
 	pthread_mutex_lock(&v->broker->lock);
 	int err = v->state == BSTATE_OPEN             ? WERR_EXISTS
 		  : v->state != BSTATE_LOCKED_MOUNTED ? WERR_BUSY
 						      : 0;
+	if (!err && bvault_stays_locked(v)) {
+		control_detail(c, "%s", BROKER_ASLEEP);
+		err = WERR_BUSY;
+	}
 	if (!err) {
 		bvault_enter(v, BSTATE_UNLOCKING, NULL);
 		v->attendant = a;
@@ -173,7 +179,7 @@ static int unlock(struct bvault *v, struct control_call *c)
 
 	attendant_init(&a);
 	if (!err)
-		err = begin_unlock(v, &a, fd);
+		err = begin_unlock(v, &a, c, fd);
 	if (fd >= 0)
 		close(fd);
 	if (!err) {

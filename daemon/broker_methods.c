@@ -262,6 +262,10 @@ static int start_mount(struct broker *b, struct control_call *c, char *dir, char
 		v->given = json_incref(json_object_get(control_params(c), "policy"));
 		err = policy_parse(v->given, &v->policy);
 	}
+	if (!err && bvault_stays_locked(v)) {
+		control_detail(c, "%s", BROKER_ASLEEP);
+		err = WERR_BUSY;
+	}
 	if (!err)
 		err = bworker_start(v, ROLE_KEYED, fd, &v->keyed);
 	if (err && v) {
@@ -317,6 +321,41 @@ static int mount_method(void *arg, struct control_call *c)
 
 // ---- the end ----
 
+static int is_over(struct bvault *v, enum bstate state, int is)
+{
+	pthread_mutex_lock(&v->broker->lock);
+	int over = (v->state == state) == (is != 0);
+	pthread_mutex_unlock(&v->broker->lock);
+	return over;
+}
+
+int broker_await(struct bvault *v, enum bstate state, int is, struct control_call *c)
+{
+	struct awaiting here = {.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+	struct broker *b = v->broker;
+	eventfd_t count;
+	int err = 0;
+
+	if (here.event < 0)
+		return WERR_MFILE;
+	pthread_mutex_lock(&b->lock);
+	here.next = v->awaiting;
+	v->awaiting = &here;
+	pthread_mutex_unlock(&b->lock);
+	while (!err && !is_over(v, state, is)) {
+		err = control_wait(c, here.event);
+		(void)!eventfd_read(here.event, &count);
+	}
+	pthread_mutex_lock(&b->lock);
+	struct awaiting **at = &v->awaiting;
+	while (*at != &here)
+		at = &(*at)->next;
+	*at = here.next;
+	pthread_mutex_unlock(&b->lock);
+	close(here.event);
+	return err;
+}
+
 static int wait_method(void *arg, struct control_call *c)
 {
 	struct broker *b = arg;
@@ -327,13 +366,13 @@ static int wait_method(void *arg, struct control_call *c)
 		return err;
 	// From here on the end is not missed.
 	err = control_progress(c, NULL);
+	if (!err)
+		err = broker_await(v, BSTATE_ABSENT, 1, c);
 	pthread_mutex_lock(&b->lock);
-	while (!err && v->state != BSTATE_ABSENT)
-		pthread_cond_wait(&b->changed, &b->lock);
 	int code = v->end_code;
 	pthread_mutex_unlock(&b->lock);
 	broker_release(v);
-	return control_result(c, json_pack("{si}", "code", code));
+	return err ? err : control_result(c, json_pack("{si}", "code", code));
 }
 
 static int stop_method(void *arg, struct control_call *c)

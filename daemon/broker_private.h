@@ -57,6 +57,12 @@ struct attendant {
 	char detail[512];
 };
 
+// Who waits for another state of a vault on a control call.
+struct awaiting {
+	struct awaiting *next;
+	int event; // eventfd
+};
+
 struct bvault {
 	struct bvault *next;
 	struct broker *broker;
@@ -74,6 +80,7 @@ struct bvault {
 	struct attendant *attendant; // of Mount or Unlock; NULL: none
 	int log_names;               // wardfs(1), --log-names
 	int no_anchor;               // wardfs(1), --no-anchor
+	struct awaiting *awaiting;   // everybody who waits for its state
 	struct attendant *holder;    // of a Mount in the foreground: hears the log until the end
 	int end_code;                // how the last keyed worker ended
 	int64_t lost;                // writes lost at the last lock
@@ -171,6 +178,9 @@ int broker_take(struct broker *b, struct control_call *c, struct bvault **ret) W
 void broker_release(struct bvault *v);
 // Serves the attendant until it is done: sends its replies. WERR_INTERRUPTED: the client is gone.
 int broker_attend(struct bvault *v, struct attendant *a, struct control_call *c) WARN_UNUSED;
+// Waits until its state is, or is not, this one. Lock not held. WERR_INTERRUPTED: the client is
+// gone, or the broker ends.
+int broker_await(struct bvault *v, enum bstate state, int is, struct control_call *c) WARN_UNUSED;
 // ---- broker_lock.c; lock held ----
 int64_t broker_now_ms(void); // monotonic
 // 0: it is locked, or being locked; WERR_BUSY: not in this state.
@@ -181,6 +191,11 @@ void bvault_check_lock(struct bvault *v);
 void bvault_abort(const char *device);
 
 // ---- broker_sleep.c; lock held ----
+#define BROKER_ASLEEP "the machine is going to sleep; try again when it is awake"
+// Whether its policy lets nobody unlock it now.
+int bvault_stays_locked(const struct bvault *v);
+// Kills a worker that is about to get the key, which says why.
+void bvault_turn_away(struct bworker *w);
 // Listens to logind as long as a policy needs it.
 void broker_follow_logind(struct broker *b);
 // While the machine is about to sleep. Whether it has to be looked at again soon.

@@ -27,6 +27,22 @@ static int follows(const struct bvault *v, enum policy_event e)
 	return v->state != BSTATE_ABSENT && v->policy.on[e] != POLICY_NOTHING;
 }
 
+// ---- no key while the machine sleeps ----
+
+int bvault_stays_locked(const struct bvault *v)
+{
+	return v->broker->sleeping && v->policy.on[POLICY_SLEEP] != POLICY_NOTHING;
+}
+
+// Nothing of the vault is lost by it: where it was mounted already another process serves on.
+void bvault_turn_away(struct bworker *w)
+{
+	w->ended = 1;
+	w->code = WERR_BUSY;
+	snprintf(w->detail, sizeof(w->detail), "%s", BROKER_ASLEEP);
+	bworker_kill(w);
+}
+
 // ---- one vault before the sleep ----
 
 static void lock_or_stop(struct bvault *v)
@@ -68,9 +84,10 @@ static int prepare(struct bvault *v)
 			lock_or_stop(v);
 		return wanted;
 	case BSTATE_UNLOCKING:
-		// What is derived now would be a key in memory.
-		if (wanted && !v->sleep_tries++)
-			bvault_cancel(v);
+		// What is derived now would be a key in memory. One that takes the mount over is
+		// locked when it has it.
+		if (wanted && v->keyed && !(v->keyless && v->keyless->giving))
+			bvault_turn_away(v->keyed);
 		return wanted;
 	case BSTATE_DRAINING:
 		return 1;
@@ -90,9 +107,9 @@ static void give_up(struct bvault *v)
 	char device[MOUNTPOINT_DEVICE_BYTES];
 
 	memcpy(device, v->device, sizeof(device));
-	if (v->state == BSTATE_UNLOCKING && !device[0]) {
+	if (v->state == BSTATE_UNLOCKING) {
 		if (v->keyed)
-			bworker_kill(v->keyed);
+			bvault_turn_away(v->keyed);
 		return;
 	}
 	if (v->state == BSTATE_FAILED)

@@ -92,6 +92,7 @@ void bvault_enter(struct bvault *v, enum bstate state, const char *reason)
 	}
 	control_event(v->broker->server, json_pack("{ss so}", "event", table[v->state].name,
 						   "mount", bvault_describe(v)));
-	pthread_cond_broadcast(&v->broker->changed);
+	for (struct awaiting *a = v->awaiting; a; a = a->next)
+		eventfd_write(a->event, 1);
 	eventfd_write(v->broker->kick, 1);
 }

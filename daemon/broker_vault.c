@@ -189,7 +189,9 @@ static void bury_keyless(struct bvault *v, const struct bworker *w)
 	case BSTATE_UNLOCKING:
 		if (!w->giving)
 			bvault_fail(v, "the locked mount has lost its worker");
-		else if (v->keyed && v->keyed->ready)
+		else if (!v->keyed)
+			bvault_fail(v, "unlocking has lost its worker");
+		else if (v->keyed->ready)
 			opened(v, "unlocked");
 		break;
 	case BSTATE_LOCKED_MOUNTED:
@@ -425,6 +427,8 @@ static void hear_policy(struct bvault *v, struct bworker *w, const char *text)
 		if (!policy_parse(j, &p))
 			v->policy = p;
 		(void)!bworker_tell(w, CHANNEL_ACTIVITY, bworker_activity_ms(v), NULL, -1);
+		if (v->state == BSTATE_UNLOCKING && bvault_stays_locked(v))
+			bvault_turn_away(w);
 	}
 	json_decref(j);
 }

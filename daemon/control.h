@@ -86,7 +86,7 @@ void control_detail(struct control_call *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 // The client has hung up, or the server is ending: the handler should return soon.
 int control_gone(struct control_call *c);
-// Waits until fd is readable (0), or the client has hung up (WERR_INTERRUPTED).
+// Waits until fd is readable (0), or the client has hung up or the server ends (WERR_INTERRUPTED).
 int control_wait(struct control_call *c, int fd) WARN_UNUSED;
 // The client has hung up.
 int control_hung_up(struct control_call *c);

@@ -137,15 +137,16 @@ int control_hung_up(struct control_call *c)
 
 int control_wait(struct control_call *c, int fd)
 {
-	struct pollfd polled[2] = {{.fd = fd, .events = POLLIN},
-				   {.fd = c->slot->conn.fd, .events = POLLRDHUP}};
+	struct pollfd polled[3] = {{.fd = fd, .events = POLLIN},
+				   {.fd = c->slot->conn.fd, .events = POLLRDHUP},
+				   {.fd = c->server->wake, .events = POLLIN}};
 
 	for (;;) {
-		if (poll(polled, 2, -1) < 0)
+		if (poll(polled, 3, -1) < 0)
 			continue;
 		if (polled[0].revents)
 			return 0;
-		if (polled[1].revents)
+		if (polled[1].revents || polled[2].revents)
 			return WERR_INTERRUPTED;
 	}
 }

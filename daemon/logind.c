@@ -145,6 +145,14 @@ static int look_at_sessions(struct logind *l)
 
 // ---- what logind says ----
 
+// lock held
+static void drop_inhibitor(struct logind *l)
+{
+	if (l->inhibitor >= 0)
+		close(l->inhibitor);
+	l->inhibitor = -1;
+}
+
 static int on_sleep(sd_bus_message *m, void *arg, sd_bus_error *error)
 {
 	struct logind *l = arg;
@@ -157,6 +165,27 @@ static int on_sleep(sd_bus_message *m, void *arg, sd_bus_error *error)
 	l->sleeping = begins;
 	pthread_mutex_unlock(&l->lock);
 	l->p.event(l->p.arg, begins ? LOGIND_SLEEP : LOGIND_WAKE);
+	return 0;
+}
+
+// Another logind, which knows nothing of a sleep that the one before had begun.
+static int on_owner(sd_bus_message *m, void *arg, sd_bus_error *error)
+{
+	const char *owner = "";
+	struct logind *l = arg;
+
+	(void)error;
+	if (l->b->sd_bus_message_read(m, "sss", NULL, NULL, &owner) < 0 || !owner[0])
+		return 0;
+	l->refused = 0;
+	pthread_mutex_lock(&l->lock);
+	int slept = l->sleeping;
+	l->sleeping = 0;
+	drop_inhibitor(l);
+	pthread_mutex_unlock(&l->lock);
+	if (slept)
+		l->p.event(l->p.arg, LOGIND_WAKE);
+	(void)look_at_sessions(l);
 	return 0;
 }
 
@@ -205,13 +234,6 @@ static int on_property(sd_bus_message *m, void *arg, sd_bus_error *error)
 }
 
 // ---- the inhibitor ----
-
-static void drop_inhibitor(struct logind *l)
-{
-	if (l->inhibitor >= 0)
-		close(l->inhibitor);
-	l->inhibitor = -1;
-}
 
 static int take_inhibitor(struct logind *l)
 {
@@ -279,6 +301,9 @@ static void disconnect(struct logind *l)
 		l->p.event(l->p.arg, LOGIND_WAKE);
 }
 
+#define OWNER                                                                       \
+	"type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus'," \
+	"interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" NAME "'"
 #define MATCH(interface, member) \
 	"type='signal',sender='" NAME "',interface='" interface "',member='" member "'"
 
@@ -288,6 +313,7 @@ static int listen_to(struct logind *l)
 		const char *match;
 		sd_bus_message_handler_t handler;
 	} signals[] = {
+		{OWNER, on_owner},
 		{MATCH(MANAGER, "PrepareForSleep") ",path='" PATH "'", on_sleep},
 		{MATCH(MANAGER, "SessionNew") ",path='" PATH "'", on_session},
 		{MATCH(MANAGER, "SessionRemoved") ",path='" PATH "'", on_session},

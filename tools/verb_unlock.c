@@ -42,14 +42,14 @@ static int report_unlock(int err, const struct handover *h, const char *mnt)
 	switch (err) {
 	case WERR_EXISTS:
 		return report_fail(err, mnt, "is not locked");
-	case WERR_BUSY:
-		return report_fail(err, mnt,
-				   "is being unlocked or unmounted already; see 'wardfs status'");
 	default:
 		break;
 	}
 	if (control_detail_of(h->client)[0])
 		return report_fail(err, mnt, "%s", control_detail_of(h->client));
+	if (err == WERR_BUSY)
+		return report_fail(err, mnt,
+				   "is being unlocked or unmounted already; see 'wardfs status'");
 	return report_vault(err, mnt);
 }
 

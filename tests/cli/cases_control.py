@@ -142,6 +142,33 @@ def control_limits_its_clients(w):
 
 
 @case
+def a_client_that_leaves_while_it_waits_leaves_its_place(w):
+    """An umount that ends with 'in use', or is cut off, has waited for the end of the mount."""
+    v, mnt = both(w)
+    w.ok('mount', v, mnt)
+    path = control(w)
+    held = os.open(mnt, os.O_RDONLY)
+    w.refused(6, 'in use', 'umount', mnt)
+    for _ in range(80):
+        with Client(path) as client:
+            client.send(US + '.Wait', {'mount': mnt}, more=True)
+            check(client.message()['continues'], 'no word that it waits')
+    with Client(path) as client:
+        check(client.call('Status')['mounts'], 'nobody answers any more')
+    # Who stays hears of it.
+    waiting = [Client(path) for _ in range(3)]
+    for client in waiting:
+        client.send(US + '.Wait', more=True)
+        check(client.message()['continues'], 'no word that it waits')
+    w.ok('lock', mnt)
+    os.close(held)
+    w.ok('umount', mnt)
+    for client in waiting:
+        check(client.message()['parameters']['code'] == 0, 'the end')
+        client.close()
+
+
+@case
 def control_closes_descriptors_nobody_asked_for(w):
     v, mnt = both(w)
     w.ok('mount', v, mnt)

@@ -45,11 +45,22 @@ class Logind:
         w.processes.append(self.bus)
         wait_until(lambda: os.path.exists(w.path('bus')), 'the bus is there')
         self.env = dict(w.env(), DBUS_SYSTEM_BUS_ADDRESS='unix:path=' + w.path('bus'))
-        self.process = subprocess.Popen([program], env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        w.processes.append(self.process)
-        self.lines = queue.Queue()
-        threading.Thread(target=lambda: [self.lines.put(line.strip()) for line in self.process.stdout], daemon=True).start()
+        self.work, self.program = w, program
+        self.start()
+
+    def start(self):
+        self.process = process = subprocess.Popen([self.program], env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                                  text=True, bufsize=1)
+        self.work.processes.append(process)
+        self.lines = lines = queue.Queue()
+        threading.Thread(target=lambda: [lines.put(line.strip()) for line in process.stdout], daemon=True).start()
         self.expect('ready')
+
+    def crash(self):
+        """Another one comes, which knows of nothing."""
+        self.process.kill()
+        self.process.wait()
+        self.start()
 
     def tell(self, line):
         self.process.stdin.write(line + '\n')
@@ -207,6 +218,56 @@ def an_unlocking_does_not_outlast_the_sleep(w):
     check(process.returncode != 0, 'unlocked before the sleep')
     check(is_in(w, mnt, 'locked-with-mount'), state_of(w, mnt))
     logind.tell('wake')
+    logind.expect('inhibit sleep delay')
+    w.ok('unlock', mnt)
+    w.ok('umount', mnt)
+
+
+@case
+def an_unlocking_between_sleep_and_wake_is_refused(w):
+    """By a script that runs before logind tells of the waking: its mount must not be killed as one that could not be locked."""
+    logind = Logind(w)
+    logind.tell('delay 500')
+    daemon = Daemon(w, env=logind.env)
+    v, mnt = both(w)
+    other, place = w.vault('other'), w.mountpoint('place')
+    w.ok('policy', '--sleep', 'lock', other)
+    w.ok('mount', '-o', 'on_sleep=lock', v, mnt)
+    logind.expect('inhibit sleep delay')
+    put(os.path.join(mnt, 'file'), 'kept')
+    held = os.open(os.path.join(mnt, 'file'), os.O_RDONLY)
+    logind.tell('sleep')
+    logind.expect('released gone')
+    logind.expect('asleep 0')
+    time.sleep(1)  # past the time that logind gives, which nothing can be asked for
+    for _ in range(2):
+        w.refused(6, 'going to sleep', 'unlock', mnt)
+        check(is_in(w, mnt, 'locked-with-mount'), state_of(w, mnt))
+    # What only the header says is known when it is opened; what the command says, before.
+    w.refused(6, 'going to sleep', 'mount', other, place)
+    w.refused(6, 'going to sleep', 'mount', '-o', 'on_sleep=unmount', other, place)
+    check(mounted(place) is None, 'mounted in the sleep')
+    w.ok('mount', '-o', 'on_sleep=off', other, place)  # as its user wants
+    logind.tell('wake')
+    logind.expect('inhibit sleep delay')
+    w.ok('unlock', mnt)
+    check(os.pread(held, 10, 0) == b'kept', 'content')
+    os.close(held)
+    for folder in (mnt, place):
+        w.ok('umount', folder)
+    daemon.end()
+
+
+@case
+def a_logind_that_crashes_in_the_sleep_leaves_nothing_locked(w):
+    logind = Logind(w)
+    v, mnt = both(w)
+    w.ok('mount', '-o', 'on_sleep=lock', v, mnt, env=logind.env)
+    logind.expect('inhibit sleep delay')
+    logind.tell('sleep')
+    logind.expect('released gone')
+    logind.expect('asleep 0')
+    logind.crash()
     logind.expect('inhibit sleep delay')
     w.ok('unlock', mnt)
     w.ok('umount', mnt)
