@@ -160,7 +160,7 @@ int check_is_mountpoint(const char *path)
 	       strcmp(m.fstype, MOUNTPOINT_FSTYPE) == 0;
 }
 
-int check_find_mount(const char *dir, char *ret, size_t cap)
+int check_find_mount(const char *dir, char ret[static PATH_MAX])
 {
 	char real[PATH_MAX];
 	json_t *mounts = NULL;
@@ -173,12 +173,10 @@ int check_find_mount(const char *dir, char *ret, size_t cap)
 	}
 	json_array_foreach(mounts, i, m)
 	{
-		const char *vault = string(m, "vault"), *at = string(m, "mountpoint");
 		const char *state = string(m, "state");
 
-		if (vault && at && state && strcmp(vault, real) == 0 &&
-		    strcmp(state, "open") == 0) {
-			snprintf(ret, cap, "%s", at);
+		if (state && strcmp(state, "open") == 0 && mounted_path_is(m, "vault", real) &&
+		    mounted_path(m, "mountpoint", ret) == 0) {
 			found = 1;
 		}
 	}

@@ -6,13 +6,15 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include <limits.h>
+
 #include "fusefs/check.h"
 #include "tools/check_print.h"
 
 // Whether a vault is mounted at this path.
 int check_is_mountpoint(const char *path);
 // Where the vault in this directory is mounted, as far as this user may know; 0: nowhere.
-int check_find_mount(const char *dir, char *ret, size_t cap);
+int check_find_mount(const char *dir, char ret[static PATH_MAX]);
 
 // Findings go to print. Prints what goes wrong, but for WERR_INTERRUPTED. *stop is looked at with
 // each reply.

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/control_client.h"
+#include "tools/mounted.h"
 #include "tools/report.h"
 
 #define MESSAGE_BYTES (ROOT_KEY_BYTES + VAULT_HEADER_BYTES)
@@ -24,10 +25,7 @@ static const json_t *find_mount(const json_t *mounts, const char *dir)
 		return NULL;
 	json_array_foreach(mounts, i, m)
 	{
-		const char *vault = json_string_value(json_object_get(m, "vault"));
-		const char *at = json_string_value(json_object_get(m, "mountpoint"));
-
-		if ((vault && !strcmp(vault, real)) || (at && !strcmp(at, real)))
+		if (mounted_path_is(m, "vault", real) || mounted_path_is(m, "mountpoint", real))
 			return m;
 	}
 	return NULL;
@@ -120,11 +118,9 @@ int edit_mounted_begin(struct edit *e, int *ret)
 	if (control_status(&mounts))
 		return 0;
 	const json_t *m = find_mount(mounts, e->dir);
-	const char *at = json_string_value(json_object_get(m, "mountpoint"));
 	const char *state = json_string_value(json_object_get(m, "state"));
-	if (at && state) {
+	if (state && mounted_path(m, "mountpoint", e->mnt) == 0) {
 		*ret = 1;
-		snprintf(e->mnt, sizeof(e->mnt), "%s", at);
 		err = strcmp(state, "open") ? WERR_LOCKED : control_connect(e->mnt, &e->client);
 		if (!err)
 			err = get_header(e);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/mountpoint.h"
+#include "daemon/varlink.h"
 #include "tools/report.h"
 
 int mounted_connect(const char *mnt, struct control_client **ret)
@@ -28,6 +29,24 @@ int mounted_connect(const char *mnt, struct control_client **ret)
 				   "its worker does not answer, or belongs to another user; see "
 				   "'wardfs status'");
 	return report_fail(err, mnt, "no vault is mounted here; see 'wardfs status'");
+}
+
+int mounted_path(const json_t *mount, const char *key, char ret[static PATH_MAX])
+{
+	char *path = varlink_path_of(json_object_get(mount, key));
+
+	if (!path)
+		return WERR_NOTFOUND;
+	snprintf(ret, PATH_MAX, "%s", path);
+	free(path);
+	return 0;
+}
+
+int mounted_path_is(const json_t *mount, const char *key, const char *real)
+{
+	char path[PATH_MAX];
+
+	return mounted_path(mount, key, path) == 0 && !strcmp(path, real);
 }
 
 uint64_t mounted_seconds(struct argp_state *state, const char *option, const char *text,

@@ -4,6 +4,7 @@
 #define WARDFS_TOOLS_MOUNTED_H
 
 #include <argp.h>
+#include <limits.h>
 #include <stdint.h>
 
 #include "daemon/control_client.h"
@@ -11,6 +12,12 @@
 // Connects to the service of the vault that is mounted at mnt (as the user gave it). Prints what
 // goes wrong.
 int mounted_connect(const char *mnt, struct control_client **ret) WARN_UNUSED;
+
+// Paths in the description of a mount (control_status, control_state) may be no text: whether this
+// one ("vault", "mountpoint") is `real`, which is resolved; and its bytes. WERR_NOTFOUND: it is
+// no path.
+int mounted_path_is(const json_t *mount, const char *key, const char *real) WARN_UNUSED;
+int mounted_path(const json_t *mount, const char *key, char ret[static PATH_MAX]) WARN_UNUSED;
 
 // A time like "90", "10m", "1h" in seconds, within min..max; ends the program with a usage error
 // that names the option otherwise.

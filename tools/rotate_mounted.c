@@ -76,10 +76,12 @@ static int gather(struct control_client *c, struct rotate_request *r, struct sec
 {
 	json_t *state = NULL;
 	int err = control_state(c, &state);
-	const char *dir = json_string_value(json_object_get(state, "vault"));
+	char dir[PATH_MAX];
 
-	if (err || !dir)
-		err = report_fail(err ? err : WERR_IO, r->target, "its worker does not answer");
+	if (!err)
+		err = mounted_path(state, "vault", dir);
+	if (err)
+		err = report_fail(WERR_IO, r->target, "its worker does not answer");
 	else
 		err = secrets_get_at(&r->source, dir, offer);
 	json_decref(state);

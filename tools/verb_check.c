@@ -382,7 +382,7 @@ int verb_check(int argc, char **argv)
 	if (check_is_mountpoint(r.dir)) {
 		return run_mounted(&r, r.dir);
 	}
-	if (check_find_mount(r.dir, mnt, sizeof(mnt))) {
+	if (check_find_mount(r.dir, mnt)) {
 		return run_mounted(&r, mnt);
 	}
 	int err = open_vault(&r, &v);

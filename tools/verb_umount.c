@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "daemon/control_client.h"
@@ -271,17 +275,62 @@ static int unmount_at(const struct request *r, const char *path)
 	return 0;
 }
 
+static int is_immutable(const char *path)
+{
+	const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int flags = 0;
+
+	if (fd < 0)
+		return 0;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags))
+		flags = 0;
+	close(fd);
+	return (flags & FS_IMMUTABLE_FL) != 0;
+}
+
+// Root knows what a user's wardfs closed by the record that it keeps (daemon/guard.h), but does not
+// act on what that user wrote there.
+static int report_closed(const char *mnt, const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st))
+		return 0;
+	if (geteuid() == 0 && lgetxattr(path, "user.wardfs.underneath", NULL, 0) > 0)
+		return report_fail(WERR_PERM, mnt,
+				   "still closed: how it was stands in a record of user %u, which "
+				   "root does not act on; repeat this as that user, or use 'chmod'",
+				   (unsigned)st.st_uid);
+	if (geteuid() != 0)
+		return report_fail(WERR_PERM, mnt,
+				   "still closed, but no mount of yours did that; repeat this as "
+				   "root where root mounted here, else use 'chmod'");
+	report_warn(mnt, "still closed, but no mount did that; use 'chmod', or 'chattr -i'");
+	return 0;
+}
+
+static int is_closed(const char *path)
+{
+	struct stat st;
+
+	return !lstat(path, &st) && (guard_is_closed(st.st_mode) || is_immutable(path));
+}
+
 static int unprotect(const char *mnt, const char *path)
 {
 	struct guard guard;
 	int err = guard_open(path, &guard);
 
-	// Its contents are its owner's business.
-	if (err && err != WERR_NOTEMPTY)
-		return report_fail(err, mnt, "the folder cannot be given back: %s", werr_text(err));
 	guard.stays = 0;
 	guard_end(&guard);
-	return 0;
+	// Also for its owner, who cannot look into one that is.
+	if (is_closed(path))
+		return report_closed(mnt, path);
+	// Its contents are its owner's business.
+	return err && err != WERR_NOTEMPTY
+		       ? report_fail(err, mnt, "the folder cannot be given back: %s",
+				     werr_text(err))
+		       : 0;
 }
 
 int verb_umount(int argc, char **argv)

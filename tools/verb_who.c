@@ -6,6 +6,7 @@
 
 #include "daemon/control_client.h"
 #include "tools/options.h"
+#include "tools/mounted.h"
 #include "tools/report.h"
 #include "tools/slotlist.h"
 #include "tools/verbs.h"
@@ -81,10 +82,9 @@ static enum basis ask_mount(const char *dir, const struct slotlist *list)
 		return BASIS_FILES;
 	json_array_foreach(mounts, i, m)
 	{
-		const char *vault = json_string_value(json_object_get(m, "vault"));
 		const char *digest = json_string_value(json_object_get(m, "keyslots"));
 
-		if (vault && digest && !strcmp(vault, path))
+		if (digest && mounted_path_is(m, "vault", path))
 			found = strcmp(digest, hex) ? BASIS_CONTRADICTED : BASIS_MOUNT;
 	}
 	json_decref(mounts);

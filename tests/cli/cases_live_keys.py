@@ -7,7 +7,7 @@ import subprocess
 
 from cases_key import opens, passfile, slots, write
 from cases_mount import both
-from harness import CHEAP, case, check, mounted, wait_until
+from harness import CHEAP, Skipped, case, check, mounted, wait_until
 
 KDF = CHEAP[:4]
 OTHER = b'quartz Vogel 73 umber kite'  # nothing that is warned of
@@ -119,3 +119,24 @@ def live_change_while_frozen_or_rotating(w):
     check(get(os.path.join(mnt, 'big')) == data, 'the content is another one')
     w.ok('umount', mnt)
     w.ok('check', '--passfile', new, v, stdin=None)
+
+
+@case
+def live_vault_whose_path_is_no_text(w):
+    v, mnt = w.path('n\udcff'), w.path('m\udcff')
+    try:
+        os.mkdir(mnt)
+    except OSError as error:
+        raise Skipped(f'no such name here: {error.strerror}') from error
+    w.ok('init', *CHEAP, v)
+    w.ok('mount', v, mnt)
+    p, other = passfile(w), passfile(w, OTHER, 'other')
+    w.ok('key', 'add', *KDF, '--passfile', p, '--new-passfile', other, v, stdin=None)
+    w.ok('key', 'remove', '--passfile', p, mnt, '1', stdin=None)
+    check(json.loads(w.ok('who-can-open', '--json', v, stdin=None))['basis'] == 'mount', 'the mount was not found')
+    for args in (['rotate', '--passfile', p, mnt], ['check', v], ['check', mnt]):
+        done = w.run(*args, stdin=None)
+        check(done.returncode == 0, repr(done))
+    w.ok('passwd', *KDF, '--passfile', p, '--new-passfile', other, v, stdin=None)
+    w.ok('umount', mnt)
+    check(opens(w, v, '--passfile', other, stdin=None) == 0, 'the passphrase')

@@ -158,6 +158,34 @@ def a_closed_folder_is_given_back_after_a_crash(w):
 
 
 @case
+def what_cannot_be_given_back_is_told(w):
+    """Root does not act on a user's record, nor a user on root's; what was closed by neither is left alone."""
+    if os.path.exists('/run/wardfs/control'):
+        raise Skipped('a wardfsd is not to be killed')
+    v, mnt = prepare(w, 65534)
+    needs_records(w, mnt, 65534)
+    crash(w, v, mnt, 65534)
+    w.refused(8, ['still closed', 'user 65534', 'that user'], 'umount', '--unprotect', mnt)
+    check(mode_of(mnt) == 0, f'{mode_of(mnt):o}')
+    w.ok('umount', '--unprotect', mnt, user=65534)
+    check(mode_of(mnt) == OWNER_MODE, f'{mode_of(mnt):o}')
+    if can_be_immutable(w):
+        subprocess.run(['chattr', '+i', mnt], check=True)
+        try:
+            w.refused(8, ['still closed', 'as root'], 'umount', '--unprotect', mnt, user=65534)
+        finally:
+            subprocess.run(['chattr', '-i', mnt], check=True)
+    os.chmod(mnt, 0)
+    w.refused(8, ['still closed', 'no mount of yours', 'chmod'], 'umount', '--unprotect', mnt, user=65534)
+    done = w.run('umount', '--unprotect', mnt)
+    check(done.returncode == 0 and b'still closed' in done.stderr and b'chmod' in done.stderr, repr(done))
+    check(mode_of(mnt) == 0, f'{mode_of(mnt):o}')
+    os.chmod(mnt, OWNER_MODE)
+    done = w.run('umount', '--unprotect', mnt)
+    check(done.returncode == 0 and done.stderr == b'', repr(done))
+
+
+@case
 def what_a_user_closed_is_left_alone(w):
     v, mnt = prepare(w)
     below = os.path.join(underneath(w), 'mnt')
