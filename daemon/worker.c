@@ -3,6 +3,7 @@
 #include "daemon/worker_private.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -385,6 +386,9 @@ static int run(struct worker *w)
 	struct host *host;
 	int gone = 0;
 
+	// Threads pass on what they allocate: arenas of their own would hold a third more memory
+	// for the same contents, in pieces that nobody else can use.
+	(void)mallopt(M_ARENA_MAX, 1);
 	// Before the sandbox hides /sys.
 	w->memory_mib = memory_share(w->opts.memory_mib, memory_limit());
 	int err = look_at_vault(w, &host);

@@ -130,6 +130,10 @@ class Vault:
         with open(self.log, encoding='utf-8', errors='replace') as f:
             return f.read()
 
+    def says(self, *words):
+        """All of it stands in the log, now or soon: a line goes through other processes."""
+        wait_until(lambda: all(word in self.lines() for word in words), f'{words} in {self.lines()}')
+
     # ---- plaintext ----
 
     def write(self, name, data):
