@@ -273,7 +273,8 @@ const char *vault_foreign_copy(const struct vault *v)
 }
 
 int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
-		 uint8_t **ret_root_key, unsigned *ret_slot, struct vault_header *ret)
+		 uint8_t **ret_root_key, unsigned *ret_slot, uint8_t *ret_mac,
+		 struct vault_header *ret)
 {
 	struct vault_opened o;
 	unsigned intact;
@@ -285,6 +286,8 @@ int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
 	*ret_root_key = o.root_key;
 	if (ret_slot)
 		*ret_slot = o.slot;
+	if (ret_mac)
+		memcpy(ret_mac, o.mac, sizeof o.mac);
 	free(o.h);
 	return 0;
 }

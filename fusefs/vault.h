@@ -75,12 +75,14 @@ void vault_sealed_clear(struct vault_sealed *s);
 // that it has the factors for (Argon2id once per slot; again only where the copies differ in a
 // slot's clear part) and authenticates what it opens. Of two authentic copies the higher write
 // counter wins, wardfs.vault in a tie; those of two vaults are refused (WERR_AUTH). root_key:
-// secret memory, freed by the caller with secret_free. ret_slot may be NULL. WERR_SECRET when
-// nothing opens; WERR_AUTH when the passphrase fits a slot and slot or header were changed;
-// WERR_KDFMEM when a slot could not be tried on this machine; WERR_NOMEM. Outputs untouched on
-// failure. A damaged or older copy is written again at the next vault_write.
+// secret memory, freed by the caller with secret_free. ret_slot and ret_mac (ANCHOR_MAC_BYTES, the
+// last of the header) may be NULL. WERR_SECRET when nothing opens; WERR_AUTH when the passphrase
+// fits a slot and slot or header were changed; WERR_KDFMEM when a slot could not be tried on this
+// machine; WERR_NOMEM. Outputs untouched on failure. A damaged or older copy is written again at
+// the next vault_write.
 int vault_unlock(const struct vault_sealed *s, const struct secret *passphrase,
-		 uint8_t **ret_root_key, unsigned *ret_slot, struct vault_header *ret) WARN_UNUSED;
+		 uint8_t **ret_root_key, unsigned *ret_slot, uint8_t *ret_mac,
+		 struct vault_header *ret) WARN_UNUSED;
 
 // All of it: lock (exclusive, or shared when readonly; WERR_BUSY), read, unlock, key ring, and the
 // comparison with host->anchor (WERR_ROLLBACK, WERR_ANCHOR). Takes over host (closes it on failure

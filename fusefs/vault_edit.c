@@ -47,7 +47,7 @@ int vault_edit_open_sealed(const struct vault_sealed *sealed, const struct secre
 	if (!e)
 		return WERR_NOMEM;
 	e->o.h = malloc(sizeof *e->o.h);
-	int err = e->o.h ? vault_unlock(sealed, offer, &e->o.root_key, &e->o.slot, e->o.h)
+	int err = e->o.h ? vault_unlock(sealed, offer, &e->o.root_key, &e->o.slot, NULL, e->o.h)
 			 : WERR_NOMEM;
 	if (err) {
 		vault_edit_close(e);

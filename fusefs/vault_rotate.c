@@ -28,7 +28,7 @@ int vault_root_key(uint8_t *buf, const struct secret *passphrase, uint8_t **ret_
 	int err = vault_header_peek(buf, VAULT_HEADER_BYTES, sealed.vault_id, sealed.infos);
 	if (err)
 		return err; // cppcheck-suppress memleak ; FREE_AUTO
-	return vault_unlock(&sealed, passphrase, ret_root_key, NULL, h);
+	return vault_unlock(&sealed, passphrase, ret_root_key, NULL, NULL, h);
 }
 
 // Writes the changed header; on failure it is in memory what it was, but for its write counter.

@@ -48,17 +48,18 @@ static const struct argp argp = {
 	.children = children,
 };
 
-static int print_json(const char *dir, const struct slotlist *list)
+static int print_json(const struct slotlist *list)
 {
 	json_t *slots = json_array();
 	char shown[4096];
 
-	report_escape(dir, shown, sizeof(shown));
+	report_escape(list->dir, shown, sizeof(shown));
 	for (unsigned i = 0; slots && i < KEYSLOT_MAX; i++) {
 		if (list->infos[i].kind != KEYSLOT_EMPTY)
 			json_array_append_new(slots, slotlist_json(list, i));
 	}
-	json_t *all = json_pack("{ss sb sb so}", "vault", shown, "verified", list->is_verified,
+	json_t *all = json_pack("{ss sb ss sb so}", "vault", shown, "verified",
+				trust_is_verified(&list->trust), "basis", trust_word(&list->trust),
 				"copies_differ", list->copies_differ, "keyslots", slots);
 	return slotlist_print_json(all);
 }
@@ -77,6 +78,39 @@ static void print_slot(const struct slotlist *list, unsigned index)
 	printf("%4u  %-28s  %s  %-10s  %-20s  %s\n", index, kind, date, used, cost, label);
 }
 
+static void print_trust(const struct slotlist *list)
+{
+	switch (list->trust.basis) {
+	case TRUST_SECRET:
+		printf("verified: opened with keyslot %u\n", list->opened_by);
+		break;
+	case TRUST_MOUNT:
+		puts("verified: the mount that has the vault open says the same");
+		break;
+	case TRUST_FILES:
+		puts("not verified: this is what the files say; name a secret to verify it");
+		break;
+	default:
+		puts("NOT verified: the list that is in force may be another one");
+		break;
+	}
+	trust_warn(list->dir, &list->trust);
+}
+
+static void print_text(const struct slotlist *list)
+{
+	printf("%4s  %-28s  %-10s  %-10s  %-20s  %s\n", "slot", "kind", "since", "last use",
+	       "cost of a guess", "label");
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		if (list->infos[i].kind != KEYSLOT_EMPTY)
+			print_slot(list, i);
+	}
+	print_trust(list);
+	if (list->copies_differ)
+		report_warn(list->dir, "wardfs.vault and wardfs.vault.2 name different secrets; "
+				       "mount the vault once to make them equal");
+}
+
 int key_list(int argc, char **argv)
 {
 	struct request r = {.source = SECRETS_SOURCE_INIT};
@@ -86,24 +120,12 @@ int key_list(int argc, char **argv)
 	int err = slotlist_get(r.dir, &r.source, &list);
 	if (err)
 		return err;
-	if (r.json) {
-		err = print_json(r.dir, list);
-		slotlist_free(list);
-		return err;
-	}
-	printf("%4s  %-28s  %-10s  %-10s  %-20s  %s\n", "slot", "kind", "since", "last use",
-	       "cost of a guess", "label");
-	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
-		if (list->infos[i].kind != KEYSLOT_EMPTY)
-			print_slot(list, i);
-	}
-	if (list->is_verified)
-		printf("verified: opened with keyslot %u\n", list->opened_by);
+	if (r.json)
+		err = print_json(list);
 	else
-		puts("not verified: this is what the files say; name a secret to verify it");
-	if (list->copies_differ)
-		report_warn(r.dir, "wardfs.vault and wardfs.vault.2 name different secrets; mount "
-				   "the vault once to make them equal");
+		print_text(list);
+	if (!err)
+		err = trust_code(&list->trust);
 	slotlist_free(list);
-	return 0;
+	return err;
 }

@@ -51,7 +51,11 @@ int key_test(int argc, char **argv)
 	const struct keyslot_info *info = &list->infos[list->opened_by];
 	secrets_kind_name(info->kind, kind, sizeof(kind));
 	report_escape(info->label, label, sizeof(label));
-	printf("keyslot %u opens: %s%s%s\n", list->opened_by, kind, label[0] ? ", " : "", label);
+	printf("keyslot %u opens%s: %s%s%s\n", list->opened_by,
+	       trust_is_verified(&list->trust) ? "" : " these files, which a mount refuses", kind,
+	       label[0] ? ", " : "", label);
+	trust_warn(list->dir, &list->trust);
+	err = trust_code(&list->trust);
 	slotlist_free(list);
-	return 0;
+	return err;
 }

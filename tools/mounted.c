@@ -49,6 +49,24 @@ int mounted_path_is(const json_t *mount, const char *key, const char *real)
 	return mounted_path(mount, key, path) == 0 && !strcmp(path, real);
 }
 
+int mounted_vault(const char *dir, char ret[static PATH_MAX])
+{
+	char real[PATH_MAX];
+	json_t *mounts = NULL, *m;
+	int found = 0;
+	size_t i;
+
+	if (mountpoint_resolve(dir, real) || control_status(&mounts))
+		return 0;
+	json_array_foreach(mounts, i, m)
+	{
+		if (!found && mounted_path_is(m, "mountpoint", real))
+			found = mounted_path(m, "vault", ret) == 0;
+	}
+	json_decref(mounts);
+	return found;
+}
+
 uint64_t mounted_seconds(struct argp_state *state, const char *option, const char *text,
 			 uint64_t min, uint64_t max)
 {

@@ -18,6 +18,8 @@ int mounted_connect(const char *mnt, struct control_client **ret) WARN_UNUSED;
 // no path.
 int mounted_path_is(const json_t *mount, const char *key, const char *real) WARN_UNUSED;
 int mounted_path(const json_t *mount, const char *key, char ret[static PATH_MAX]) WARN_UNUSED;
+// The vault that is mounted at dir, into ret; 0: none of which anything is known.
+int mounted_vault(const char *dir, char ret[static PATH_MAX]);
 
 // A time like "90", "10m", "1h" in seconds, within min..max; ends the program with a usage error
 // that names the option otherwise.

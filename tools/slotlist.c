@@ -6,9 +6,12 @@
 #include <string.h>
 #include <time.h>
 
-#include "daemon/statedir.h"
+#include "tools/mounted.h"
 #include "tools/progress.h"
 #include "tools/report.h"
+
+// How often a header is read again that is being changed by somebody.
+#define REREADS 3
 
 void slotlist_free(struct slotlist *list)
 {
@@ -17,6 +20,7 @@ void slotlist_free(struct slotlist *list)
 
 static int fill(struct slotlist *list)
 {
+	list->used = 0;
 	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
 		int err = keyslot_info(list->slots[i], &list->infos[i]);
 		if (err)
@@ -51,76 +55,104 @@ static int as_claimed(const struct vault_sealed *sealed, struct slotlist *list)
 }
 
 // What this machine's anchor remembers of the slots.
-static void add_uses(struct host *host, const struct vault_header *h, const uint8_t *root_key,
-		     struct slotlist *list)
+static void add_uses(const struct anchor_claims *claims, struct slotlist *list)
 {
-	const uint8_t unknown[ANCHOR_MAC_BYTES] = {0};
-	struct anchor_claims claims;
-	struct keyring *ring = NULL;
-	struct anchor *anchor = NULL;
-
-	if (keyring_new(h, root_key, &ring))
-		return;
-	if (!statedir_attach(host, STATEDIR_READONLY | STATEDIR_ACCEPTING, &anchor)) {
-		// Only what it knows is wanted, not what it thinks of the vault.
-		int verdict = anchor_check(anchor, h, ring, unknown, KEYSLOT_MAX);
-		(void)verdict;
-		anchor_get_claims(anchor, &claims);
-		for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
-			if (claims.slots[i].serial &&
-			    claims.slots[i].serial == list->infos[i].serial)
-				list->last_use_s[i] = claims.slots[i].last_use_s;
-		}
-		anchor_forget(anchor);
+	for (unsigned i = 0; i < KEYSLOT_MAX; i++) {
+		list->last_use_s[i] = 0;
+		if (claims->slots[i].serial && claims->slots[i].serial == list->infos[i].serial)
+			list->last_use_s[i] = claims->slots[i].last_use_s;
 	}
-	keyring_free(ring);
-	host->anchor = NULL;
-	anchor_free(anchor);
 }
 
-static int as_opened(const char *dir, const struct secrets_source *source, struct host *host,
+static int open_with(const struct secret *offer, struct host *host,
 		     const struct vault_sealed *sealed, struct slotlist *list)
 {
-	SECRET_STRUCT_AUTO struct secret offer = {0};
-
-	int err = secrets_get(source, dir, sealed, &offer);
-	if (err)
-		return err;
-	struct vault_header *h = malloc(sizeof(*h));
-	if (!h)
-		return report_fail(WERR_NOMEM, NULL, "out of memory");
 	SECRET_AUTO uint8_t *root_key = NULL;
+	uint8_t mac[ANCHOR_MAC_BYTES];
+	struct anchor_claims claims;
+	struct vault_header *h = malloc(sizeof(*h));
+
+	if (!h)
+		return WERR_NOMEM;
 	struct progress *p = progress_start("Deriving the key");
-	err = vault_unlock(sealed, &offer, &root_key, &list->opened_by, h);
+	int err = vault_unlock(sealed, offer, &root_key, &list->opened_by, mac, h);
 	progress_stop(p);
 	if (!err) {
 		memcpy(list->slots, h->slots, sizeof(list->slots));
 		for (unsigned i = 0; i < h->masters_len; i++)
 			list->epochs[i] = h->masters[i].epoch;
 		list->epochs_len = h->masters_len;
-		list->is_verified = 1;
+		list->is_opened = 1;
 		err = fill(list);
-		if (!err)
-			add_uses(host, h, root_key, list);
+	}
+	if (!err) {
+		trust_ask_anchor(host, h, root_key, mac, &list->trust, &claims);
+		add_uses(&claims, list);
 	}
 	free(h);
+	return err;
+}
+
+// Whether the files are others than those that were read, which *sealed has then. A failure leaves
+// it as it was.
+static int reread(struct host *host, struct vault_sealed *sealed)
+{
+	struct vault_sealed now;
+	int differs = 0;
+
+	if (vault_read_sealed(host, &now))
+		return 0;
+	for (unsigned i = 0; i < 2; i++) {
+		const uint8_t *a = sealed->buf[i], *b = now.buf[i];
+
+		differs |= !a != !b || (a && b && memcmp(a, b, VAULT_HEADER_BYTES) != 0);
+	}
+	vault_sealed_clear(differs ? sealed : &now);
+	if (differs)
+		*sealed = now;
+	return differs;
+}
+
+static int as_opened(const char *dir, const struct secrets_source *source, struct host *host,
+		     struct vault_sealed *sealed, struct slotlist *list)
+{
+	SECRET_STRUCT_AUTO struct secret offer = {0};
+	int tries = REREADS;
+	int err = secrets_get(source, dir, sealed, &offer);
+
+	if (err)
+		return err;
+	// A header that was replaced while its key was derived looks older than the anchor.
+	do {
+		err = open_with(&offer, host, sealed, list);
+	} while (!err && trust_code(&list->trust) && tries-- > 0 && reread(host, sealed));
 	return err ? report_vault(err, dir) : 0;
 }
 
-static int read_vault(const char *dir, struct host **ret_host, struct vault_sealed *ret)
+static int open_host(const char *dir, struct host **ret_host, struct vault_sealed *ret)
 {
 	struct host *host;
 	int err = host_posix_open(dir, 0, &host);
 
 	if (err)
-		return report_vault(err, dir);
+		return err;
 	err = vault_read_sealed(host, ret);
-	if (err) {
+	if (err)
 		host->ops->close(host);
-		return report_vault(err, dir);
-	}
-	*ret_host = host;
-	return 0;
+	else
+		*ret_host = host;
+	return err;
+}
+
+int slotlist_read(const char *dir, char ret[static PATH_MAX], struct host **ret_host,
+		  struct vault_sealed *ret_sealed)
+{
+	int err = open_host(dir, ret_host, ret_sealed);
+
+	snprintf(ret, PATH_MAX, "%s", dir);
+	if (err && mounted_vault(dir, ret))
+		err = open_host(ret, ret_host, ret_sealed);
+	return err ? report_vault(err, ret) : 0;
 }
 
 int slotlist_get(const char *dir, const struct secrets_source *source, struct slotlist **ret)
@@ -131,26 +163,28 @@ int slotlist_get(const char *dir, const struct secrets_source *source, struct sl
 
 	if (!list)
 		return report_fail(WERR_NOMEM, NULL, "out of memory");
-	int err = read_vault(dir, &host, &sealed);
+	int err = slotlist_read(dir, list->dir, &host, &sealed);
 	if (err) {
 		free(list);
 		return err;
 	}
 	if (source && secrets_given(source)) {
-		err = as_opened(dir, source, host, &sealed, list);
+		err = as_opened(list->dir, source, host, &sealed, list);
 	} else {
 		err = as_claimed(&sealed, list);
 		if (err)
-			err = report_vault(err, dir);
+			err = report_vault(err, list->dir);
 	}
 	list->copies_differ = copies_differ(&sealed);
 	vault_sealed_clear(&sealed);
 	host->ops->close(host);
-	if (err)
+	if (err) {
 		free(list);
-	else
-		*ret = list;
-	return err;
+		return err;
+	}
+	trust_ask_mount(list->dir, list->slots, &list->trust);
+	*ret = list;
+	return 0;
 }
 
 json_t *slotlist_json(const struct slotlist *list, unsigned index)

@@ -108,7 +108,7 @@ static int write_file(const char *path, const uint8_t *buf, size_t len)
 }
 
 static int unlock(const struct request *r, const struct vault_sealed *sealed, uint8_t **ret_root,
-		  struct vault_header *ret)
+		  uint8_t *ret_mac, struct vault_header *ret)
 {
 	SECRET_STRUCT_AUTO struct secret offer = {0};
 	int err = secrets_get(&r->source, r->operands[1], sealed, &offer);
@@ -116,16 +116,29 @@ static int unlock(const struct request *r, const struct vault_sealed *sealed, ui
 	if (err)
 		return err;
 	struct progress *p = progress_start("Deriving the key");
-	err = vault_unlock(sealed, &offer, ret_root, NULL, ret);
+	err = vault_unlock(sealed, &offer, ret_root, NULL, ret_mac, ret);
 	progress_stop(p);
 	return err ? report_vault(err, r->operands[1]) : 0;
 }
 
-static int backup(const struct request *r, const struct vault_sealed *sealed,
+// An older header can be worth keeping, but not unknowingly.
+static void warn_of_age(const struct request *r, struct host *host, const struct vault_header *h,
+			const uint8_t *root_key, const uint8_t *mac)
+{
+	struct anchor_claims unused;
+	struct trust trust;
+
+	trust_ask_anchor(host, h, root_key, mac, &trust, &unused);
+	trust_ask_mount(r->operands[1], h->slots, &trust);
+	trust_warn(r->operands[1], &trust);
+}
+
+static int backup(const struct request *r, struct host *host, const struct vault_sealed *sealed,
 		  struct vault_header *h, uint8_t *buf)
 {
 	SECRET_AUTO uint8_t *root_key = NULL;
-	int err = unlock(r, sealed, &root_key, h);
+	uint8_t mac[ANCHOR_MAC_BYTES];
+	int err = unlock(r, sealed, &root_key, mac, h);
 
 	if (err)
 		return err;
@@ -135,26 +148,31 @@ static int backup(const struct request *r, const struct vault_sealed *sealed,
 	err = write_file(r->operands[0], buf, HEADER_BACKUP_BYTES);
 	if (err == WERR_EXISTS)
 		return report_fail(err, r->operands[0], "exists already; name a new file");
-	return err ? report_fail(err, r->operands[0], "cannot be written: %s", werr_text(err)) : 0;
+	if (err)
+		return report_fail(err, r->operands[0], "cannot be written: %s", werr_text(err));
+	warn_of_age(r, host, h, root_key, mac);
+	return 0;
 }
 
-static int do_backup(const struct request *r)
+static int do_backup(struct request *r)
 {
 	struct vault_header *h = malloc(sizeof(*h));
 	uint8_t *buf = malloc(HEADER_BACKUP_BYTES);
+	char dir[PATH_MAX];
 	struct vault_sealed sealed;
 	struct host *host;
-	int err = h && buf ? host_posix_open(r->operands[1], 0, &host) : WERR_NOMEM;
 
-	if (!err) {
-		err = vault_read_sealed(host, &sealed);
-		host->ops->close(host);
+	if (!h || !buf) {
+		free(buf);
+		free(h);
+		return report_fail(WERR_NOMEM, NULL, "out of memory");
 	}
-	if (err) {
-		err = report_vault(err, r->operands[1]);
-	} else {
-		err = backup(r, &sealed, h, buf);
+	int err = slotlist_read(r->operands[1], dir, &host, &sealed);
+	if (!err) {
+		r->operands[1] = dir;
+		err = backup(r, host, &sealed, h, buf);
 		vault_sealed_clear(&sealed);
+		host->ops->close(host);
 	}
 	free(buf);
 	free(h);
@@ -330,7 +348,7 @@ static int restore(const struct request *r, struct host *host, const uint8_t *bu
 		return report_file(err, r->operands[0]);
 	}
 	SECRET_AUTO uint8_t *root_key = NULL;
-	err = unlock(r, &sealed, &root_key, h);
+	err = unlock(r, &sealed, &root_key, NULL, h);
 	if (!err) {
 		err = header_backup_check(buf, root_key);
 		if (err)

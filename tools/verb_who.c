@@ -4,9 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/control_client.h"
 #include "tools/options.h"
-#include "tools/mounted.h"
 #include "tools/report.h"
 #include "tools/slotlist.h"
 #include "tools/verbs.h"
@@ -55,44 +53,6 @@ static const struct argp argp = {
 	.children = children,
 };
 
-// What the list rests on.
-enum basis { BASIS_FILES, BASIS_SECRET, BASIS_MOUNT, BASIS_CONTRADICTED };
-
-static void hex_digest(const struct slotlist *list, char *out)
-{
-	uint8_t digest[SLOTS_DIGEST_BYTES];
-
-	out[0] = 0;
-	if (slots_digest(list->slots, digest))
-		return;
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(out + 2 * i, 3, "%02x", digest[i]);
-}
-
-// A mount of this vault knows what is in force.
-static enum basis ask_mount(const char *dir, const struct slotlist *list)
-{
-	char hex[2 * SLOTS_DIGEST_BYTES + 1], path[PATH_MAX];
-	enum basis found = BASIS_FILES;
-	json_t *mounts = NULL, *m;
-	size_t i;
-
-	hex_digest(list, hex);
-	if (!realpath(dir, path) || control_status(&mounts))
-		return BASIS_FILES;
-	json_array_foreach(mounts, i, m)
-	{
-		const char *digest = json_string_value(json_object_get(m, "keyslots"));
-
-		if (digest && mounted_path_is(m, "vault", path))
-			found = strcmp(digest, hex) ? BASIS_CONTRADICTED : BASIS_MOUNT;
-	}
-	json_decref(mounts);
-	return found;
-}
-
-static const char *const basis_words[] = {"files", "secret", "mount", "contradicted"};
-
 static const char former_text[] =
 	"Whoever once had a secret that was removed or changed cannot read what is written after "
 	"the "
@@ -107,13 +67,13 @@ static unsigned older_epochs(const struct slotlist *list)
 	return list->epochs_len > 0 ? list->epochs_len - 1 : 0;
 }
 
-static int print_json(const char *dir, const struct slotlist *list, enum basis basis)
+static int print_json(const struct slotlist *list)
 {
 	json_t *slots = json_array();
 	json_t *epochs = json_array();
 	char shown[PATH_MAX];
 
-	report_escape(dir, shown, sizeof(shown));
+	report_escape(list->dir, shown, sizeof(shown));
 	for (unsigned i = 0; slots && i < KEYSLOT_MAX; i++) {
 		if (list->infos[i].kind != KEYSLOT_EMPTY)
 			json_array_append_new(slots, slotlist_json(list, i));
@@ -121,9 +81,9 @@ static int print_json(const char *dir, const struct slotlist *list, enum basis b
 	for (unsigned i = 0; epochs && i < list->epochs_len; i++)
 		json_array_append_new(epochs, json_integer(list->epochs[i]));
 	json_t *all = json_pack("{ss sb ss sb so so ss}", "vault", shown, "verified",
-				basis == BASIS_SECRET || basis == BASIS_MOUNT, "basis",
-				basis_words[basis], "copies_differ", list->copies_differ,
-				"keyslots", slots, "epochs", epochs, "former_holders", former_text);
+				trust_is_verified(&list->trust), "basis", trust_word(&list->trust),
+				"copies_differ", list->copies_differ, "keyslots", slots, "epochs",
+				epochs, "former_holders", former_text);
 	return slotlist_print_json(all);
 }
 
@@ -143,22 +103,31 @@ static void print_slot(const struct slotlist *list, unsigned index)
 	puts("");
 }
 
-static void print_basis(enum basis basis, const struct slotlist *list)
+static void print_basis(const struct slotlist *list)
 {
-	switch (basis) {
-	case BASIS_SECRET:
+	char line[512];
+
+	switch (list->trust.basis) {
+	case TRUST_SECRET:
 		printf("Verified: the vault was opened with keyslot %u, and this is its list.\n",
 		       list->opened_by);
 		break;
-	case BASIS_MOUNT:
+	case TRUST_MOUNT:
 		puts("Verified: the mount that has the vault open says the same.");
 		break;
-	case BASIS_CONTRADICTED:
+	case TRUST_CONTRADICTED:
 		puts("NOT the list that is in force: the mount that has the vault open knows "
 		     "another "
 		     "one.\nThe files were changed outside wardfs, or are being changed just now.");
 		break;
-	case BASIS_FILES:
+	case TRUST_OLDER:
+	case TRUST_NO_RECORD:
+		anchor_refusal(&list->trust.seen, line, sizeof(line));
+		printf("NOT verified: the vault was opened with keyslot %u, but this is %s.\n"
+		       "The list that is in force may be another one.\n",
+		       list->opened_by, line);
+		break;
+	case TRUST_FILES:
 		puts("Not verified: this is what the files say, and whoever can write to them may "
 		     "have "
 		     "changed\nit. It was authentic when it was last opened. Name a secret to "
@@ -168,7 +137,7 @@ static void print_basis(enum basis basis, const struct slotlist *list)
 	}
 }
 
-static void print_text(const struct slotlist *list, enum basis basis)
+static void print_text(const struct slotlist *list)
 {
 	printf("%u %s the vault. There is no other way in:\n", list->used,
 	       list->used == 1 ? "secret opens" : "secrets open");
@@ -176,7 +145,7 @@ static void print_text(const struct slotlist *list, enum basis basis)
 		if (list->infos[i].kind != KEYSLOT_EMPTY)
 			print_slot(list, i);
 	}
-	print_basis(basis, list);
+	print_basis(list);
 	printf("\n%s\n", former_text);
 	if (older_epochs(list))
 		printf("Secrets were removed or changed since the vault was made or last rotated: "
@@ -199,17 +168,16 @@ int verb_who(int argc, char **argv)
 	int err = slotlist_get(r.dir, &r.source, &list);
 	if (err)
 		return err;
-	const enum basis basis = list->is_verified ? BASIS_SECRET : ask_mount(r.dir, list);
 	if (r.json)
-		err = print_json(r.dir, list, basis);
+		err = print_json(list);
 	else
-		print_text(list, basis);
+		print_text(list);
 	if (list->copies_differ)
 		report_warn(r.dir, "wardfs.vault and wardfs.vault.2 name different secrets: those "
 				   "of both may open it; mount the vault once to make them equal");
-	// A list that is contradicted is no answer.
-	if (!err && basis == BASIS_CONTRADICTED)
-		err = WERR_AUTH;
+	// A list that is contradicted or old is no answer.
+	if (!err)
+		err = trust_code(&list->trust);
 	slotlist_free(list);
 	return err;
 }

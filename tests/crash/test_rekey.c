@@ -23,7 +23,7 @@ static void take(void)
 	root_key = NULL;
 	EXPECT_OK(rekey_header(v.fs, buf));
 	EXPECT_OK(vault_header_peek(buf, sizeof(buf), sealed.vault_id, sealed.infos));
-	EXPECT_OK(vault_unlock(&sealed, &v.passphrase, &root_key, NULL, &h));
+	EXPECT_OK(vault_unlock(&sealed, &v.passphrase, &root_key, NULL, NULL, &h));
 }
 
 // What comes of handing h back, sealed under root_key.

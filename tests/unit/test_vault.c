@@ -478,7 +478,7 @@ START_TEST(unlock_tells_the_slot)
 		struct secret pass = fixture_pass(cases[i].text);
 		uint8_t *root = NULL;
 		unsigned slot = 77;
-		ck_ok(vault_unlock(&sealed, &pass, &root, &slot, h));
+		ck_ok(vault_unlock(&sealed, &pass, &root, &slot, NULL, h));
 		ck_assert_uint_eq(slot, cases[i].slot);
 		ck_assert(memcmp(h->vault_id, sealed.vault_id, VAULT_ID_BYTES) == 0);
 		ck_assert(fixture_is_random(root, ROOT_KEY_BYTES));

@@ -236,7 +236,7 @@ static inline void add_slot(const char *text, const char *more, unsigned index)
 	ck_ok(vault_open(fresh_host(), &pass, 0, &v));
 	env.host = NULL;
 	ck_ok(vault_read_sealed(v->host, &sealed));
-	ck_ok(vault_unlock(&sealed, &pass, &root, NULL, h));
+	ck_ok(vault_unlock(&sealed, &pass, &root, NULL, NULL, h));
 	ck_ok(keyslot_make(v->h->slots[index], index, h->vault_id, &info, &other, root));
 	ck_ok(vault_write(v));
 	vault_close(v);
