@@ -12,7 +12,8 @@
 #include "tools/refusal.h"
 #include "tools/report.h"
 
-// Takes the vault itself. WERR_BUSY, WERR_NOTVAULT: perhaps it is mounted, or a mount point.
+// Takes the vault itself. Whatever fails: perhaps it is mounted, or a mount point, which answers
+// with any error while it is locked.
 static int take_vault(struct edit *e)
 {
 	int err = host_posix_open(e->dir, 0, &e->host);
@@ -40,7 +41,7 @@ static int take(struct edit *e)
 	int is_mounted = 0;
 	int err = take_vault(e);
 
-	if (err == WERR_BUSY || err == WERR_NOTVAULT) {
+	if (err) {
 		int failed = edit_mounted_begin(e, &is_mounted);
 
 		if (is_mounted) {
@@ -81,6 +82,9 @@ int edit_take(const char *dir, struct edit *ret)
 
 int edit_open(struct edit *e, const struct secrets_source *source)
 {
+	// Told before anything is asked for, or drawn and shown.
+	if (e->refusal)
+		return edit_mounted_report(e->refusal, e);
 	int err = open_vault(e, source);
 
 	// Told before a person thinks of a new passphrase.

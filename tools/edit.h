@@ -21,6 +21,7 @@ struct edit {
 	struct vault_edit *vault;
 	// Of a mounted vault; NULL: it is not.
 	struct control_client *client;
+	int refusal; // then: why its secrets cannot be changed now, WERR_READONLY or WERR_BUSY; 0
 	char mnt[PATH_MAX];
 };
 

@@ -109,6 +109,15 @@ int edit_mounted_report(int err, const struct edit *e)
 	}
 }
 
+// What rekey_apply would refuse.
+static int refusal_of(const json_t *m)
+{
+	if (json_is_true(json_object_get(m, "mounted_readonly")) ||
+	    json_is_true(json_object_get(m, "readonly")))
+		return WERR_READONLY;
+	return json_is_true(json_object_get(m, "frozen")) ? WERR_BUSY : 0;
+}
+
 int edit_mounted_begin(struct edit *e, int *ret)
 {
 	json_t *mounts = NULL;
@@ -121,6 +130,7 @@ int edit_mounted_begin(struct edit *e, int *ret)
 	const char *state = json_string_value(json_object_get(m, "state"));
 	if (state && mounted_path(m, "mountpoint", e->mnt) == 0) {
 		*ret = 1;
+		e->refusal = refusal_of(m);
 		err = strcmp(state, "open") ? WERR_LOCKED : control_connect(e->mnt, &e->client);
 		if (!err)
 			err = get_header(e);

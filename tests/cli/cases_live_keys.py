@@ -82,8 +82,13 @@ def live_passwd_and_change(w):
         w.ok('key', 'change', '--passfile', new, '--new-keyfile', key, v, stdin=None)
         held.write(b'3')
         w.ok('lock', mnt)
-        w.refused(7, ['locked', 'unlock'], 'passwd', '--passfile', new, '--new-passfile', p, v, stdin=None)
-        w.refused(7, ['locked', 'unlock'], 'key', 'add', '--keyfile', key, '--new-passfile', p, v, stdin=None)
+        for name in (v, mnt):
+            words = ['locked', 'unlock']
+            w.refused(7, words, 'passwd', '--passfile', new, '--new-passfile', p, name, stdin=None)
+            w.refused(7, words, 'key', 'change', '--keyfile', key, '--new-passfile', p, name, stdin=None)
+            w.refused(7, words, 'key', 'add', '--keyfile', key, '--new-recovery', name, stdin=None)
+            w.refused(7, words, 'key', 'remove', '--keyfile', key, name, '0', stdin=None)
+            w.refused(7, words, 'key', 'label', '--keyfile', key, name, 'text', stdin=None)
         w.refused(3, 'no keyslot takes', 'unlock', '--passfile', new, mnt, stdin=None)
         w.ok('unlock', '--keyfile', key, mnt, stdin=None)
         held.write(b'4')
@@ -94,7 +99,9 @@ def live_passwd_and_change(w):
     check(get(os.path.join(mnt, 'held'))[:2] == b'12', 'lost in a kill')
     w.ok('umount', mnt)
     w.ok('mount', '--ro', '--keyfile', key, v, mnt, stdin=None)
-    w.refused(17, 'read-only', 'key', 'add', '--keyfile', key, '--new-passfile', p, v, stdin=None)
+    for name in (v, mnt):  # before a code is drawn and shown
+        w.refused(17, 'read-only', 'key', 'add', '--keyfile', key, '--new-recovery', name, stdin=None)
+    w.refused(17, 'read-only', 'key', 'add', '--keyfile', w.path('none'), '--new-passfile', p, v, stdin=None)
     w.ok('umount', mnt)
     w.ok('check', '--keyfile', key, v, stdin=None)
 
@@ -108,6 +115,7 @@ def live_change_while_frozen_or_rotating(w):
     put(os.path.join(mnt, 'big'), data)
     w.ok('freeze', mnt)
     w.refused(6, ['frozen', 'thaw'], 'passwd', '--passfile', p, '--new-passfile', new, *KDF, v, stdin=None)
+    w.refused(6, ['frozen', 'thaw'], 'key', 'add', '--passfile', p, '--new-recovery', mnt, stdin=None)
     w.ok('thaw', mnt)
     w.ok('rotate', '--contents', '--background', '--max-rate', '300K', '--passfile', p, mnt, stdin=None)
     w.ok('passwd', '--passfile', p, '--new-passfile', new, *KDF, v, stdin=None)
