@@ -80,6 +80,7 @@ void journal_close(struct journal *j)
 	gcm_key_free(j->before.record_key);
 	free_list(j->first);
 	free(j->spare);
+	journal_wipe_end(j);
 	pthread_cond_destroy(&j->flushed_cond);
 	pthread_mutex_destroy(&j->lock);
 	free(j);
@@ -353,12 +354,15 @@ static int rewrite(const struct journal *j, const struct unflushed *list)
 }
 
 // Without the lock: makes a list durable, writing it again where an earlier flush failed.
-static int flush_list(const struct journal *j, const struct unflushed *list, int again)
+static int flush_list(const struct journal *j, const struct unflushed *list, int again,
+		      uint64_t *faults)
 {
 	int rc = again ? rewrite(j, list) : 0;
 
 	if (!rc)
 		rc = j->host->ops->datasync(j->file);
+	if (rc)
+		*faults += 1;
 	if (!rc || again)
 		return rc;
 	rc = rewrite(j, list);
@@ -378,6 +382,7 @@ static int flush_lead(struct journal *j)
 	const uint64_t upto = j->issued;
 	const uint64_t sequence = j->sequence;
 	const int again = j->failed;
+	uint64_t faults = 0;
 
 	j->first = NULL;
 	j->last = &j->first;
@@ -385,7 +390,7 @@ static int flush_lead(struct journal *j)
 	// From here on the last block may become durable: nothing more goes into it.
 	j->head = journal_block_up(j->head);
 	pthread_mutex_unlock(&j->lock);
-	rc = flush_list(j, list, again);
+	rc = flush_list(j, list, again, &faults);
 	if (!rc)
 		free_list(list);
 	pthread_mutex_lock(&j->lock);
@@ -400,6 +405,7 @@ static int flush_lead(struct journal *j)
 		j->durable = sequence;
 	}
 	j->flushing = 0;
+	j->faults += faults;
 	j->failed = rc != 0;
 	j->rounds++;
 	j->round_rc = rc;
@@ -408,9 +414,7 @@ static int flush_lead(struct journal *j)
 	return rc;
 }
 
-// Waits until the write number `ticket` is durable, leading a flush where nobody does. With the
-// lock.
-static int flush_to(struct journal *j, uint64_t ticket)
+int journal_flush_to(struct journal *j, uint64_t ticket)
 {
 	while (j->flushed < ticket) {
 		if (!j->flushing) {
@@ -432,7 +436,7 @@ static int flush_to(struct journal *j, uint64_t ticket)
 int journal_sync(struct journal *j)
 {
 	pthread_mutex_lock(&j->lock);
-	int rc = flush_to(j, j->issued);
+	int rc = journal_flush_to(j, j->issued);
 	pthread_mutex_unlock(&j->lock);
 	return rc;
 }
@@ -507,7 +511,7 @@ static int append_locked(struct journal *j, const uint8_t *payload, size_t len, 
 	else if (j->record_key && j->sb.mount)
 		rc = j->sequence < JOURNAL_RECORDS_MAX ? 0 : WERR_LIMIT;
 	if (!rc && j->unflushed_bytes > JOURNAL_UNFLUSHED_MAX)
-		rc = flush_to(j, j->issued);
+		rc = journal_flush_to(j, j->issued);
 	if (!rc)
 		rc = lay_ghost(j);
 	if (!rc)
@@ -520,12 +524,14 @@ static int append_locked(struct journal *j, const uint8_t *payload, size_t len, 
 	}
 	uint8_t tag[GCM_TAG_BYTES];
 	memcpy(tag, u->bytes + 4 + GCM_NONCE_BYTES, sizeof(tag));
+	const size_t written = u->len;
 	rc = write_kept(j, u);
 	if (rc) {
 		j->has_ghost = 1;
 		j->ghost = position;
 		return rc;
 	}
+	journal_wiped(j, position, written);
 	memcpy(j->tag, tag, sizeof(tag));
 	j->sequence++;
 	j->head = position + size;
@@ -567,7 +573,6 @@ int journal_prepare(struct journal *j)
 	return rc;
 }
 
-// Writes a superblock into the other block and waits until it is durable. With the lock.
 int journal_put_superblock(struct journal *j, struct superblock *sb)
 {
 	const uint32_t block = 1 - j->sb_block;
@@ -585,11 +590,12 @@ int journal_put_superblock(struct journal *j, struct superblock *sb)
 	}
 	rc = write_kept(j, u);
 	if (!rc)
-		rc = flush_to(j, j->issued);
+		rc = journal_flush_to(j, j->issued);
 	if (rc)
 		return rc;
 	j->sb = *sb;
 	j->sb_block = block;
+	j->wipe.superblocks++;
 	return 0;
 }
 

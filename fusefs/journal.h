@@ -140,4 +140,23 @@ int journal_rekey_live(struct journal *j, const struct keyring *ring,
 void journal_rekey_keep(struct journal *j);
 void journal_rekey_undo(struct journal *j);
 
+// What the file holds of before, while it is in use: records that nothing refers to any more still
+// open with the keys of their time. _begin notes that all blocks are due, those of the superblocks
+// too; records and superblocks written from then on make theirs good. Memory is kept until _end (or
+// journal_close). WERR_NOMEM, WERR_READONLY.
+int journal_wipe_begin(struct journal *j) WARN_UNUSED;
+enum journal_wipe_state {
+	JOURNAL_WIPE_MORE,   // call again
+	JOURNAL_WIPE_IN_USE, // what is left is not free: when journal_advance has been called
+	JOURNAL_WIPE_DONE,   // nothing is left of what the file held at _begin, durably
+};
+// Overwrites a bounded piece of what is free and due with random bytes, and flushes. The lock is
+// held for a smaller piece at a time, and not for the flush. Only blocks that the newest durable
+// superblock's chain cannot reach are touched. Where a flush of anybody's failed, all begins again.
+// The caller sees to it that no journal_rekey_live is between its beginning and its end
+// (WERR_BUSY). One thread at a time.
+#define JOURNAL_WIPE_BYTES (1u << 20)
+int journal_wipe(struct journal *j, enum journal_wipe_state *ret) WARN_UNUSED;
+void journal_wipe_end(struct journal *j);
+
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Private to the journal: journal.c, and journal_rekey.c for another root key.
+// Private to the journal: journal.c, journal_rekey.c for another root key, and journal_wipe.c for
+// what is left of before.
 #ifndef WARDFS_FUSEFS_JOURNAL_PRIVATE_H
 #define WARDFS_FUSEFS_JOURNAL_PRIVATE_H
 
@@ -50,6 +51,7 @@ struct journal {
 	int failed; // the last flush
 	uint64_t rounds, round_upto;
 	int round_rc;
+	uint64_t faults; // flushes that failed, those included that were made good at once
 
 	// Between journal_rekey_live and its end: what was before; key is NULL at other times.
 	struct {
@@ -58,6 +60,16 @@ struct journal {
 		uint32_t sb_block;
 		uint64_t tail;
 	} before;
+
+	// From journal_wipe_begin to _end.
+	struct {
+		uint8_t *done;   // a byte for each block of the log; NULL: not under way
+		uint8_t *random; // WIPE_PIECE bytes
+		uint64_t left;   // blocks that are due
+		uint64_t at;     // position: no free block before it is due
+		unsigned superblocks;
+		uint64_t faults; // at the beginning
+	} wipe;
 };
 
 static inline uint64_t journal_block_up(uint64_t position)
@@ -78,6 +90,11 @@ static inline uint64_t journal_file_offset(const struct journal *j, uint64_t pos
 // The key of one mount's records.
 int journal_record_key(const struct keyring *ring, const struct superblock *sb,
 		       struct gcm_key **ret) WARN_UNUSED;
+// Waits until the write number `ticket` (of j->issued) is durable, leading a flush where nobody
+// does. With the lock, which is released meanwhile.
+int journal_flush_to(struct journal *j, uint64_t ticket) WARN_UNUSED;
+// These bytes of the log have been written. With the lock.
+void journal_wiped(struct journal *j, uint64_t position, uint64_t len);
 // Writes a superblock into the other block and waits until it is durable. With the lock.
 int journal_put_superblock(struct journal *j, struct superblock *sb) WARN_UNUSED;
 

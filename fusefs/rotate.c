@@ -4,6 +4,8 @@
 // Passes over the whole tree are repeated until one finds nothing to do; each ends with a
 // checkpoint. Then nothing refers to an older epoch any more: no object (the entries say so), no
 // record of the journal behind the last checkpoint's, since new keys are always of the current one.
+// After the contents what the journal still holds of before is overwritten, and only then does the
+// header say that the rotation has ended.
 #include "fusefs/rotate_private.h"
 #include "fusefs/rekey.h"
 
@@ -234,6 +236,7 @@ static int walk_moved(struct fs *fs, struct rotation *r, struct node *n)
 
 static int start_pass(struct fs *fs, struct rotation *r, enum rotate_pass pass)
 {
+	rotate_wipe_end(fs, r);
 	r->pass = pass;
 	r->found = 0;
 	r->pass_objects = r->pass_bytes = 0;
@@ -318,8 +321,17 @@ static int end_rotation(struct fs *fs, struct rotation *r)
 	r->status.error = 0;
 	pthread_cond_broadcast(&r->cond);
 	pthread_mutex_unlock(&r->lock);
+	rotate_wipe_end(fs, r);
 	forget_moved(fs, r);
 	return 0;
+}
+
+static int wipe(struct fs *fs, struct rotation *r)
+{
+	bool done;
+	int err = rotate_wipe(fs, &done);
+
+	return err == 0 && done ? end_rotation(fs, r) : err;
 }
 
 static int end_incomplete(struct fs *fs, struct rotation *r)
@@ -357,7 +369,7 @@ static int end_of_pass(struct fs *fs, struct rotation *r)
 	pthread_mutex_unlock(&r->lock);
 	r->idle = more || !failed ? 0 : r->idle + 1;
 	if (!more && !failed) {
-		return end_rotation(fs, r);
+		return rotate_wants_wipe(r) ? rotate_wipe_begin(fs, r) : end_rotation(fs, r);
 	}
 	return r->idle == IDLE_PASSES || ++r->passes == PASSES_MAX ? end_incomplete(fs, r)
 								   : start_pass(fs, r, PASS_WORK);
@@ -392,6 +404,9 @@ static int one_step(struct fs *fs, struct rotation *r)
 
 	if (err) {
 		return err;
+	}
+	if (r->wiping) {
+		return wipe(fs, r);
 	}
 	if (r->file) {
 		return rotate_content(fs, r);
@@ -526,6 +541,7 @@ void rotation_stop(struct fs *fs)
 	pthread_cond_broadcast(&r->cond);
 	pthread_mutex_unlock(&r->lock);
 	join_thread(r);
+	rotate_wipe_end(fs, r);
 	rotate_unwind(fs, r);
 	forget_moved(fs, r);
 	if (r->top) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Private to the rotation: rotate.c begins, drives and ends it, rotate_walk.c finds the objects,
-// rotate_object.c gives one its new keys.
+// rotate_object.c gives one its new keys, rotate_wipe.c overwrites what the journal has of before.
 #ifndef WARDFS_FUSEFS_ROTATE_PRIVATE_H
 #define WARDFS_FUSEFS_ROTATE_PRIVATE_H
 
@@ -27,6 +27,7 @@ struct rotation {
 	// Of the one thread that works (or the caller, when driven by hand).
 	enum rotate_pass pass;
 	bool running; // the first pass has begun
+	bool wiping;  // all passes are done, and the journal is overwritten
 	struct rotate_frame *stack;
 	size_t depth, cap;
 	struct node *top;  // referenced: where a pass starts; NULL: not found yet
@@ -67,6 +68,14 @@ void rotate_unwind(struct fs *fs, struct rotation *r);
 int rotate_object(struct fs *fs, struct rotation *r, struct node *n) WARN_UNUSED;
 // The next pages of r->file.
 int rotate_content(struct fs *fs, struct rotation *r) WARN_UNUSED;
+
+// --- rotate_wipe.c ---
+// Whether the journal belongs to this rotation.
+bool rotate_wants_wipe(const struct rotation *r);
+int rotate_wipe_begin(struct fs *fs, struct rotation *r) WARN_UNUSED;
+void rotate_wipe_end(struct fs *fs, struct rotation *r);
+// A piece. *ret_done: it was the last one.
+int rotate_wipe(struct fs *fs, bool *ret_done) WARN_UNUSED;
 
 // --- rotate.c ---
 void rotate_count(struct rotation *r, uint64_t objects, uint64_t bytes);
