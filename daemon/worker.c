@@ -204,7 +204,9 @@ static int unlock(struct worker *w, struct host *host, const struct secret *pass
 
 static int open_engine(struct worker *w)
 {
+	int is_root = 0;
 	struct fs_params params = {
+		.ret_is_root = &is_root,
 		.readonly = w->opts.readonly,
 		.log_names = w->log_names,
 		.log = log_line,
@@ -219,7 +221,12 @@ static int open_engine(struct worker *w)
 	// From here on this process writes: it has the vault's lock.
 	if (!err && w->mode == WORKER_UNLOCK)
 		err = worker_ask_lock(w);
-	return err ? err : fs_open(w->vault, &params, &w->fs);
+	if (!err)
+		err = fs_open(w->vault, &params, &w->fs);
+	const char *why = err && is_root ? fs_root_refusal(err) : NULL;
+	if (why)
+		snprintf(w->detail, sizeof(w->detail), "%s", why);
+	return err;
 }
 
 // ---- mounting ----

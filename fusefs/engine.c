@@ -169,6 +169,7 @@ int engine_load_root(struct fs *fs)
 		}
 	}
 	if (err) {
+		fs->root_refused = true;
 		return err;
 	}
 	fs->root->attr = self.attr;
@@ -458,11 +459,30 @@ int fs_open(struct vault *v, const struct fs_params *params, struct fs **ret)
 		err = start_work(fs);
 	}
 	if (err) {
+		if (params->ret_is_root) {
+			*params->ret_is_root = fs->root_refused;
+		}
 		free_fs(fs);
 		return err;
 	}
 	*ret = fs;
 	return 0;
+}
+
+const char *fs_root_refusal(int err)
+{
+	switch (err) {
+	case WERR_TRUNCATED:
+	case WERR_MALFORMED:
+	case WERR_DAMAGED:
+		return "its root directory is missing or damaged; restore it from a backup, or "
+		       "keep what can be kept with 'wardfs check --repair'";
+	case WERR_AUTH:
+		return "its root directory was changed outside wardfs; restore it from a backup, "
+		       "or keep what can be kept with 'wardfs check --repair'";
+	default:
+		return NULL;
+	}
 }
 
 int engine_write_clean(struct fs *fs)

@@ -227,6 +227,7 @@ struct fs {
 	size_t nodes_buckets, nodes_count;
 	struct node *lru, *lru_tail; // nodes_lock: nodes whose object is loaded, the newest first
 	struct node *root, *links;
+	bool root_refused; // fs_open: it is why
 
 	pthread_mutex_t dirty_lock;
 	struct node *dirty_list;

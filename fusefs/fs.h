@@ -51,7 +51,12 @@ struct fs_params {
 	void (*blocking)(void *arg);
 	void *blocking_arg;
 	struct salvage *salvage; // check and repair (salvage.h): damage is read around; else NULL
+	int *ret_is_root; // when fs_open fails: whether the root directory is why; may be NULL
 };
+
+// For people, without a newline: what fs_open refused because of the root directory. NULL: this
+// code has nothing to do with how it is.
+const char *fs_root_refusal(int err);
 
 // Divides this many MiB (at least 16) among the three; from 256 on they are the defaults.
 void fs_params_memory(struct fs_params *params, unsigned mib);

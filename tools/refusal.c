@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/refusal.h"
 
+#include "fusefs/fs.h"
 #include "tools/report.h"
 
 int refusal_report_text(int code, const char *dir, const char *reason)
@@ -11,6 +12,27 @@ int refusal_report_text(int code, const char *dir, const char *reason)
 			   "%s; restore the newest copy, take this one with 'wardfs accept', or "
 			   "look at it with 'mount --ro --no-anchor'",
 			   reason);
+}
+
+int refusal_report_engine(int code, const char *dir, int is_root)
+{
+	const char *why = is_root ? fs_root_refusal(code) : NULL;
+
+	if (why)
+		return report_fail(code, dir, "%s", why);
+	switch (code) {
+	case WERR_AUTH:
+		return report_fail(code, dir,
+				   "files of the vault were changed outside wardfs; restore them "
+				   "from a backup");
+	case WERR_TRUNCATED:
+	case WERR_MALFORMED:
+		return report_fail(code, dir,
+				   "files of the vault are damaged; see which with 'wardfs check', "
+				   "and restore them from a backup");
+	default:
+		return report_vault(code, dir);
+	}
 }
 
 void refusal_warn_foreign(const char *dir, const char *name)

@@ -11,6 +11,8 @@
 int refusal_report(int code, const char *dir, struct anchor *a);
 // The same for a reason that a worker sent.
 int refusal_report_text(int code, const char *dir, const char *reason);
+// What fs_open returned; is_root: of struct fs_params. The header was authentic then.
+int refusal_report_engine(int code, const char *dir, int is_root);
 // Warns of the header file that has another vault's id (vault_foreign_copy); NULL is fine.
 void refusal_warn_foreign(const char *dir, const char *name);
 

@@ -144,13 +144,14 @@ static int report_cut(int err, const struct rotate_request *r)
 
 static int rotate_vault(struct vault *v, struct rotate_request *r, const struct secret *offer)
 {
-	const struct fs_params params = {.log = log_line, .log_arg = r};
+	int is_root = 0;
+	const struct fs_params params = {.log = log_line, .log_arg = r, .ret_is_root = &is_root};
 	struct rotate_status st = {0};
 	struct fs *fs;
 	int err = fs_open(v, &params, &fs);
 
 	if (err)
-		return report_vault(err, r->target);
+		return refusal_report_engine(err, r->target, is_root);
 	catch_signals();
 	int failed = begin(fs, r, offer);
 	if (!failed)

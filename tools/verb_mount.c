@@ -337,12 +337,9 @@ static int report_error(int err, const char *detail, const struct request *r)
 				   "from its journal",
 				   werr_text(err));
 	case HANDOVER_ENGINE:
-		if (err == WERR_AUTH)
-			return report_fail(
-				err, r->operands[0],
-				"files of the vault were changed outside wardfs; restore "
-				"them from a backup");
-		return report_vault(err, r->operands[0]);
+		if (detail[0])
+			break;
+		return refusal_report_engine(err, r->operands[0], 0);
 	case HANDOVER_VAULT:
 	case HANDOVER_PASSPHRASE:
 	case HANDOVER_KEY:

@@ -5,6 +5,7 @@
 #include "tools/handover.h"
 #include "tools/mounted.h"
 #include "tools/options.h"
+#include "tools/refusal.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
 
@@ -50,7 +51,8 @@ static int report_unlock(int err, const struct handover *h, const char *mnt)
 	if (err == WERR_BUSY)
 		return report_fail(err, mnt,
 				   "is being unlocked or unmounted already; see 'wardfs status'");
-	return report_vault(err, mnt);
+	return h->stage == HANDOVER_ENGINE ? refusal_report_engine(err, mnt, 0)
+					   : report_vault(err, mnt);
 }
 
 int verb_unlock(int argc, char **argv)

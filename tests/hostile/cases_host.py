@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 
-from base import FILES, PAGE, content, flip, hostile, make_socket
+from base import FILES, PAGE, content, flip, hostile, make_socket, put
 from harness import Skipped, check
 
 
@@ -95,14 +95,24 @@ def fifo_in_place_of_a_directory_object(v):
 def something_in_place_of_the_root(v):
     kept = v.w.path('root')
     os.rename(v.host(''), kept)
-    for make in (os.mkfifo, os.mkdir, lambda path: os.symlink(kept, path), make_socket,
+    def zeroed(path):
+        shutil.copyfile(kept, path)
+        put(path, 0, bytes(PAGE))
+
+    for make in (os.mkfifo, os.mkdir, lambda path: os.symlink(kept, path), make_socket, zeroed,
                  lambda path: open(path, 'w').close()):
         make(v.host(''))
-        v.refused(9, '')
+        v.refused(9, 'its root directory is missing or damaged')
+        check('vault header' not in v.lines() and 'check --repair' in v.lines(), v.lines())
+        done = v.w.run('rotate', v.dir)
+        check(done.returncode == 9 and b': its root directory is missing or damaged' in done.stderr, repr(done))
         if os.path.isdir(v.host('')) and not os.path.islink(v.host('')):
             os.rmdir(v.host(''))
         else:
             os.unlink(v.host(''))
+    shutil.copyfile(kept, v.host(''))
+    flip(v.host(''), 3000)
+    v.refused(4, 'its root directory was changed outside wardfs')
     os.rename(kept, v.host(''))
     v.mount()
     v.same()
