@@ -2,12 +2,12 @@
 // After a leak: only what is named stays, and nothing that was known before opens what comes.
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fusefs/fs.h"
 #include "tools/confirm.h"
 #include "tools/edit.h"
+#include "tools/new_passphrase.h"
 #include "tools/report.h"
 #include "tools/rotate.h"
 
@@ -87,23 +87,22 @@ static int wants_new(const struct rotate_request *r)
 		!confirm_yes("Is the secret that you just gave the one that leaked?"));
 }
 
-// The secret that was used may be the one that leaked: a new one takes its place.
-static int prepare_new(struct rotate_request *r, struct secrets_made *made, struct slot_change *c)
+static void say_new(const struct edit *e, const struct slot_change *c, uint16_t was)
 {
-	int err = secrets_make(&r->fresh, made);
+	char now[64], before[64];
 
-	if (!err)
-		err = edit_choose_kdf(&r->kdf, made->kind, &c->kdf);
-	c->verb = SLOT_REPLACE;
-	c->offer = &made->offer;
-	c->kind = made->kind;
-	c->params = made->params_len ? made->params : NULL;
-	c->params_len = made->params_len;
-	return err;
+	secrets_kind_name(c->kind, now, sizeof(now));
+	secrets_kind_name(was, before, sizeof(before));
+	if (c->kind == was)
+		printf("%s: keyslot %u has the new passphrase (%s)\n", e->dir, c->index, now);
+	else
+		printf("%s: keyslot %u is a %s from now on (it was: %s)\n", e->dir, c->index, now,
+		       before);
 }
 
 // One write: somebody who has a secret that goes never meets a vault with half of it done.
-static int change_slots(struct edit *e, struct rotate_request *r, const struct slot_change *c)
+static int change_slots(struct edit *e, struct rotate_request *r, const struct slot_change *c,
+			uint16_t was)
 {
 	char names[KEYSLOT_MAX][NAME_BYTES];
 
@@ -120,33 +119,31 @@ static int change_slots(struct edit *e, struct rotate_request *r, const struct s
 			printf("%s: removed keyslot %s\n", e->dir, names[i]);
 	}
 	if (c->verb == SLOT_REPLACE)
-		printf("%s: keyslot %u has the new secret\n", e->dir, c->index);
+		say_new(e, c, was);
 	// The rotation is long, and may be interrupted.
 	fflush(stdout);
 	return 0;
 }
 
-// All that can be asked or can fail comes before the change.
+// All that can be asked or can fail comes before the change. The secret that was used may be the
+// one that leaked: a new one takes its place.
 static int change(struct edit *e, struct rotate_request *r, struct secret *ret_offer)
 {
-	struct secrets_made made = {0};
-	struct slot_change c = {.verb = SLOT_KEEP,
-				.index = vault_edit_slot(e->vault),
-				.keep = r->keep,
-				.now_s = (uint64_t)time(NULL)};
-	int err = wants_new(r) ? prepare_new(r, &made, &c) : 0;
+	SECRET_STRUCT_AUTO struct secret offer = {0};
+	struct slot_change c = {.verb = SLOT_KEEP};
+	uint16_t was = 0;
+	int err = wants_new(r) ? new_passphrase(e, vault_edit_slot(e->vault), &r->fresh.passphrase,
+						&r->kdf, &offer, &c, &was)
+			       : 0;
 
-	if (!err) {
-		const struct secret *opens = made.offer.len ? &made.offer : &e->offer;
-
-		err = secret_copy(ret_offer, opens->bytes, opens->len);
-		if (err)
-			err = report_fail(err, NULL, "%s", werr_text(err));
-	}
-	if (!err)
-		err = change_slots(e, r, &c);
-	secrets_made_clear(&made);
-	return err;
+	if (err)
+		return err;
+	c.keep = r->keep;
+	const struct secret *opens = offer.len ? &offer : &e->offer;
+	err = secret_copy(ret_offer, opens->bytes, opens->len);
+	if (err)
+		return report_fail(err, NULL, "%s", werr_text(err));
+	return change_slots(e, r, &c, was);
 }
 
 // One that was begun before goes on as it was begun, and no other can begin.

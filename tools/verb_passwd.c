@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <time.h>
-
 #include "tools/edit.h"
-#include "tools/report.h"
-#include "tools/strength.h"
+#include "tools/new_passphrase.h"
 #include "tools/verbs.h"
 
 struct request {
@@ -41,61 +38,14 @@ static const struct argp argp = {
 	.children = children,
 };
 
-// The new passphrase, and the slot's other factor as it was.
-static int make_offer(const struct edit *e, unsigned index, uint16_t kind,
-		      const struct secret *passphrase, struct secret *ret)
-{
-	const uint8_t *slot = vault_edit_header(e->vault)->slots[index];
-	enum factor factors[FACTORS_IN_KIND];
-	const unsigned n = factor_split(kind, factors);
-	uint8_t tag[OFFER_TAG_BYTES];
-	int err = keyslot_tag(slot, tag);
-
-	for (unsigned i = 0; i < n && !err; i++) {
-		const uint8_t *bytes = passphrase->bytes;
-		size_t len = passphrase->len;
-
-		if (factors[i] != FACTOR_PASSPHRASE)
-			err = offer_find(&e->offer, factors[i], tag, &bytes, &len);
-		if (!err)
-			err = offer_add(ret, factors[i], NULL, bytes, len);
-	}
-	return err;
-}
-
 static int change(struct edit *e, const struct request *r)
 {
-	SECRET_STRUCT_AUTO struct secret passphrase = {0};
 	SECRET_STRUCT_AUTO struct secret offer = {0};
-	struct keyslot_info info;
-	const unsigned index = vault_edit_slot(e->vault);
+	struct slot_change c;
+	int err = new_passphrase(e, vault_edit_slot(e->vault), &r->fresh.passphrase, &r->kdf,
+				 &offer, &c, NULL);
 
-	int err = edit_find_slot(e, index, &info);
-	if (err)
-		return err;
-	if (!factor_in(info.kind, FACTOR_PASSPHRASE))
-		return report_fail(WERR_USAGE, e->dir,
-				   "keyslot %u, which this opens, has no passphrase; use 'wardfs "
-				   "key change'",
-				   index);
-	err = passphrase_get(&r->fresh.passphrase, "New passphrase", 1, &passphrase);
-	if (err)
-		return err;
-	strength_warn(&passphrase);
-	struct slot_change c = {.verb = SLOT_REPLACE,
-				.index = index,
-				.kind = info.kind,
-				.offer = &offer,
-				.params = info.params,
-				.params_len = info.params_len,
-				.now_s = (uint64_t)time(NULL)};
-	err = edit_choose_kdf(&r->kdf, info.kind, &c.kdf);
-	if (err)
-		return err;
-	err = make_offer(e, index, info.kind, &passphrase, &offer);
-	if (err)
-		return report_fail(err, e->dir, "%s", werr_text(err));
-	return edit_apply(e, &c, NULL);
+	return err ? err : edit_apply(e, &c, NULL);
 }
 
 int verb_passwd(int argc, char **argv)

@@ -249,6 +249,36 @@ def rotate_after_a_leak(w):
 
 
 @case
+def rotate_after_a_leak_keeps_the_other_half(w):
+    """Only the passphrase of a keyslot that needs a key file too is another one; one without any changes its kind."""
+    v, mnt = w.vault(), w.mountpoint()
+    for name, data in (('old', b'old half\n'), ('new', b'new half\n'), ('alone', b'a third one\n'),
+                       ('key', os.urandom(64))):
+        with open(os.open(w.path(name), os.O_WRONLY | os.O_CREAT, 0o600), 'wb') as f:
+            f.write(data)
+    key = ('--keyfile', w.path('key'))
+    w.ok('key', 'add', *KDF, '--new-passfile', w.path('old'), '--new-keyfile', w.path('key'), v)
+
+    def leak(at, slot, old, new):
+        return w.ok('rotate', '--after-leak', '--yes', *old, '--slot', slot, '--new-passfile', w.path(new), *KDF, at,
+                    stdin=None)
+
+    text = leak(v, '1', ('--passfile', w.path('old'), *key), 'new')
+    check('removed keyslot 0' in text and 'keyslot 1 has the new passphrase (passphrase and key file)' in text, text)
+    for alone in (('--passfile', w.path('new')), key, ('--passfile', w.path('old'), *key)):
+        check(w.run('key', 'test', *alone, v, stdin=None).returncode in (2, 3), f'{alone} opens it')
+    w.ok('mount', '--passfile', w.path('new'), *key, v, mnt, stdin=None)
+    leak(mnt, '1', ('--passfile', w.path('new'), *key), 'old')
+    w.ok('umount', mnt)
+    check('key file' in w.ok('key', 'test', '--passfile', w.path('old'), *key, v, stdin=None), 'kind')
+    w.ok('key', 'change', '--passfile', w.path('old'), *key, '--new-keyfile', w.path('key'), v, stdin=None)
+    text = leak(v, '1', key, 'alone')
+    check('keyslot 1 is a passphrase from now on (it was: key file)' in text, text)
+    w.refused(3, 'no keyslot takes', 'key', 'test', *key, v, stdin=None)
+    w.ok('key', 'test', '--passfile', w.path('alone'), v, stdin=None)
+
+
+@case
 def rotate_after_a_leak_of_a_mounted_vault(w):
     v, mnt, want = filled(w)
     new, other = w.path('new'), w.path('other')
