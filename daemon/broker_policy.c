@@ -43,18 +43,34 @@ static int64_t left_of(int64_t from_ms, int64_t seconds)
 	return left > 0 ? left : 0;
 }
 
+// Until the next of the two times at which something is to be done; *ret: which. A time at which
+// nothing is to be done must not stand before the other. -1: none.
+static int64_t next_event(const struct bvault *v, enum policy_event *ret)
+{
+	const struct {
+		enum policy_event event;
+		int64_t from_ms, seconds;
+	} times[] = {{POLICY_MAX_TIME, v->open_ms, v->policy.max_time_s},
+		     {POLICY_IDLE, v->active_ms, v->policy.idle_s}};
+	int64_t next = -1;
+
+	for (size_t i = 0; v->state == BSTATE_OPEN && i < sizeof(times) / sizeof(times[0]); i++) {
+		int64_t left = left_of(times[i].from_ms, times[i].seconds);
+
+		if (v->policy.on[times[i].event] == POLICY_NOTHING || left < 0 ||
+		    (next >= 0 && left >= next))
+			continue;
+		next = left;
+		*ret = times[i].event;
+	}
+	return next;
+}
+
 int64_t bvault_next_lock_ms(const struct bvault *v)
 {
-	int64_t idle = v->policy.on[POLICY_IDLE] == POLICY_NOTHING
-			       ? -1
-			       : left_of(v->active_ms, v->policy.idle_s);
-	int64_t most = v->policy.on[POLICY_MAX_TIME] == POLICY_NOTHING
-			       ? -1
-			       : left_of(v->open_ms, v->policy.max_time_s);
+	enum policy_event ignored;
 
-	if (v->state != BSTATE_OPEN)
-		return -1;
-	return idle < 0 || (most >= 0 && most < idle) ? most : idle;
+	return next_event(v, &ignored);
 }
 
 int broker_tick(struct broker *b)
@@ -63,10 +79,11 @@ int broker_tick(struct broker *b)
 	int64_t next = broker_sleep_tick(b) ? DRAINING_MS : -1;
 
 	for (struct bvault *v = b->vaults; v; v = v->next) {
+		enum policy_event event;
+
 		bvault_check_lock(v);
-		if (bvault_next_lock_ms(v) == 0)
-			act(v, left_of(v->open_ms, v->policy.max_time_s) == 0 ? POLICY_MAX_TIME
-									      : POLICY_IDLE);
+		if (next_event(v, &event) == 0)
+			act(v, event);
 		int64_t left = v->state == BSTATE_DRAINING ? DRAINING_MS : bvault_next_lock_ms(v);
 		if (left == 0)
 			left = 1000; // it did not work: not again at once

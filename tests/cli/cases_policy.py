@@ -49,6 +49,22 @@ def policy_is_kept_in_the_header(w):
 
 
 @case
+def a_time_that_does_nothing_hides_no_other(w):
+    """Both at once: the first one has passed before the second is over."""
+    daemon = Daemon(w)
+    places = {}
+    for silent, acts in (('max_time', 'idle'), ('idle', 'max_time')):
+        v, places[acts] = w.vault(acts), w.mountpoint('mnt-' + acts)
+        w.ok('mount', '-o', f'{silent}=1s,on_{silent}=off,{acts}=3s', v, places[acts])
+    time.sleep(1.5)
+    for acts, mnt in places.items():
+        wait_until(lambda: is_in(w, mnt, 'locked-with-mount'), 'it is locked by ' + acts)
+        check(state_of(w, mnt)['reason'] == acts, state_of(w, mnt))
+        w.ok('umount', mnt)
+    daemon.end()
+
+
+@case
 def a_mount_overrides_the_policy(w):
     v, mnt = both(w)
     w.ok('policy', '--idle', '1s', '--max-time', '2s', '--on-max-time', 'unmount', v)
