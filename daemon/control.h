@@ -88,6 +88,8 @@ void control_detail(struct control_call *c, const char *fmt, ...)
 int control_gone(struct control_call *c);
 // Waits until fd is readable (0), or the client has hung up or the server ends (WERR_INTERRUPTED).
 int control_wait(struct control_call *c, int fd) WARN_UNUSED;
+// The same, but not for longer than ms: WERR_IO.
+int control_wait_ms(struct control_call *c, int fd, int ms) WARN_UNUSED;
 // The client has hung up.
 int control_hung_up(struct control_call *c);
 // Sends events from now on as replies, until the client has gone or the server ends. Returns 0.

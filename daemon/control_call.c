@@ -137,17 +137,23 @@ int control_hung_up(struct control_call *c)
 
 int control_wait(struct control_call *c, int fd)
 {
+	return control_wait_ms(c, fd, -1);
+}
+
+int control_wait_ms(struct control_call *c, int fd, int ms)
+{
 	struct pollfd polled[3] = {{.fd = fd, .events = POLLIN},
 				   {.fd = c->slot->conn.fd, .events = POLLRDHUP},
 				   {.fd = c->server->wake, .events = POLLIN}};
 
 	for (;;) {
-		if (poll(polled, 3, -1) < 0)
+		int n = poll(polled, 3, ms);
+
+		if (n < 0)
 			continue;
 		if (polled[0].revents)
 			return 0;
-		if (polled[1].revents || polled[2].revents)
-			return WERR_INTERRUPTED;
+		return n ? WERR_INTERRUPTED : WERR_IO;
 	}
 }
 

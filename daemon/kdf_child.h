@@ -13,8 +13,13 @@
 void kdf_child_install(void);
 
 // As argon_derive. WERR_KDFMEM also when the child was killed: that is what the kernel does when
-// memory runs out. The calling process must not ignore SIGCHLD.
+// memory runs out. WERR_INTERRUPTED: see kdf_child_refuse. The calling process must not ignore
+// SIGCHLD.
 int kdf_child_derive(const struct argon_params *params, const void *pass, size_t pass_len,
 		     const uint8_t *salt, uint8_t *kek) WARN_UNUSED;
+
+// refuse: ends every derivation that runs, and lets none begin: they fail with WERR_INTERRUPTED.
+// 0: they may begin again. As at the start. Thread-safe.
+void kdf_child_refuse(int refuse);
 
 #endif

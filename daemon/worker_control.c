@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "crypto/gcm.h"
+#include "daemon/kdf_child.h"
 #include "daemon/rotation_json.h"
 
 struct worker_control {
@@ -180,6 +181,7 @@ int worker_control_start(const struct worker_about *about, struct worker_control
 		.methods_len = sizeof(worker_methods) / sizeof(worker_methods[0]),
 		.arg = w,
 	};
+	kdf_child_refuse(0);
 	int err = control_new(&params, &w->server);
 	if (err)
 		worker_control_finish(w);
@@ -193,6 +195,8 @@ void worker_control_closing(struct worker_control *w)
 	if (!w)
 		return;
 	control_quiesce(w->server);
+	// Nobody waits for a key that is not needed any more.
+	kdf_child_refuse(1);
 	pthread_mutex_lock(&w->lock);
 	w->closing = 1;
 	while (w->users)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Header, ChangeKeyslots: other secrets for a mounted vault. The change is made by who asks for it,
 // out of a copy of the header; here it is only checked and put in force.
-#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -52,15 +51,15 @@ int worker_header(void *arg, struct control_call *c)
 	return err ? err : control_result(c, reply);
 }
 
-static int read_exactly(int fd, uint8_t *buf, size_t len)
+static int read_exactly(struct control_call *c, int fd, uint8_t *buf, size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
+		int err = control_wait_ms(c, fd, READ_WAIT_MS);
 
-		if (poll(&p, 1, READ_WAIT_MS) != 1)
-			return WERR_IO;
+		if (err)
+			return err;
 		ssize_t n = read(fd, buf + done, len - done);
 		if (n <= 0)
 			return WERR_INVALID;
@@ -69,7 +68,8 @@ static int read_exactly(int fd, uint8_t *buf, size_t len)
 	return 0;
 }
 
-static int change(struct fs *fs, struct control_call *c, int fd)
+// A lock waits for the end of what uses the engine: first everything is read.
+static int change(struct worker_control *w, struct control_call *c, int fd, json_t **ret)
 {
 	SECRET_AUTO uint8_t *root_key = secret_alloc(ROOT_KEY_BYTES);
 	uint8_t *buf = malloc(VAULT_HEADER_BYTES);
@@ -77,13 +77,21 @@ static int change(struct fs *fs, struct control_call *c, int fd)
 	int err = root_key && buf ? 0 : WERR_NOMEM;
 
 	if (!err)
-		err = read_exactly(fd, root_key, ROOT_KEY_BYTES);
+		err = read_exactly(c, fd, root_key, ROOT_KEY_BYTES);
 	if (!err)
-		err = read_exactly(fd, buf, VAULT_HEADER_BYTES);
+		err = read_exactly(c, fd, buf, VAULT_HEADER_BYTES);
+	struct fs *fs = err ? NULL : worker_control_fs(w);
+	// Only the end of the engine interrupts it, or of the client, which hears nothing then.
+	if (err == WERR_INTERRUPTED || (!err && !fs))
+		err = WERR_LOCKED;
 	if (!err)
 		err = rekey_apply(fs, root_key, buf, &in_force);
 	if (err && in_force)
 		control_detail(c, "in force");
+	if (!err)
+		err = answer(fs, ret);
+	if (fs)
+		worker_control_done(w);
 	free(buf);
 	return err;
 }
@@ -96,16 +104,8 @@ int worker_change_keyslots(void *arg, struct control_call *c)
 
 	if (fd < 0)
 		return control_invalid(c, "descriptor");
-	struct fs *fs = worker_control_fs(w);
-	if (!fs) {
-		close(fd);
-		return WERR_LOCKED;
-	}
-	int err = change(fs, c, fd);
+	int err = change(w, c, fd, &reply);
 	close(fd);
-	if (!err)
-		err = answer(fs, &reply);
-	worker_control_done(w);
 	if (err)
 		return err;
 	worker_control_event(w, "keyslots");

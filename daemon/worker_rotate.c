@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rotate, RotateStatus, RotatePause: rotation of a mounted vault. wardfs-rotate(1).
-#include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -8,12 +8,14 @@
 #include "crypto/offer.h"
 #include "daemon/rotation_json.h"
 #include "daemon/worker_control.h"
+#include "fusefs/rekey.h"
 #include "fusefs/rotate.h"
+#include "fusefs/vault.h"
 
 #define OFFER_WAIT_MS 30000
 
 // What opens the vault, to its end, from the descriptor that came with the call.
-static int read_offer(int fd, struct secret *ret)
+static int read_offer(struct control_call *c, int fd, struct secret *ret)
 {
 	SECRET_AUTO uint8_t *buf = secret_alloc(OFFER_BYTES_MAX);
 	size_t len = 0;
@@ -21,10 +23,10 @@ static int read_offer(int fd, struct secret *ret)
 	if (!buf)
 		return WERR_NOMEM;
 	while (len < OFFER_BYTES_MAX) {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
+		int err = control_wait_ms(c, fd, OFFER_WAIT_MS);
 
-		if (poll(&p, 1, OFFER_WAIT_MS) != 1)
-			return WERR_IO;
+		if (err)
+			return err;
 		ssize_t n = read(fd, buf + len, OFFER_BYTES_MAX - len);
 		if (n < 0)
 			return WERR_IO;
@@ -35,19 +37,26 @@ static int read_offer(int fd, struct secret *ret)
 	return secret_copy(ret, buf, len);
 }
 
-static int begin(struct fs *fs, struct control_call *c, const struct rotate_params *params)
+// Out of a copy of the header: what waits for a client, or derives a key, must not hold the engine,
+// for whose end a lock waits.
+static int take_root_key(struct worker_control *w, struct control_call *c, int fd, uint8_t **ret)
 {
 	SECRET_STRUCT_AUTO struct secret offer = {0};
-	SECRET_AUTO uint8_t *root_key = NULL;
-	int fd = control_fd(c);
+	uint8_t *buf = malloc(VAULT_HEADER_BYTES);
+	int err = buf ? read_offer(c, fd, &offer) : WERR_NOMEM;
 
-	if (fd < 0)
-		return rotate_again(fs);
-	int err = read_offer(fd, &offer);
-	close(fd);
+	if (!err) {
+		struct fs *fs = worker_control_fs(w);
+
+		err = fs ? rekey_header(fs, buf) : WERR_LOCKED;
+		if (fs)
+			worker_control_done(w);
+	}
 	if (!err)
-		err = rotate_root_key(fs, &offer, &root_key);
-	return err ? err : rotate_begin(fs, root_key, params);
+		err = vault_root_key(buf, &offer, ret);
+	free(buf);
+	// Only the end of the engine interrupts it, or of the client, which hears nothing then.
+	return err == WERR_INTERRUPTED ? WERR_LOCKED : err;
 }
 
 int worker_rotate(void *arg, struct control_call *c)
@@ -69,10 +78,17 @@ int worker_rotate(void *arg, struct control_call *c)
 		return control_invalid(c, "max_rate");
 	if (json_is_integer(rate))
 		params.max_rate = (uint64_t)json_integer_value(rate);
-	struct fs *fs = worker_control_fs(w);
+	SECRET_AUTO uint8_t *root_key = NULL;
+	int fd = control_fd(c), err = 0;
+	const int again = fd < 0;
+	if (!again) {
+		err = take_root_key(w, c, fd, &root_key);
+		close(fd);
+	}
+	struct fs *fs = err ? NULL : worker_control_fs(w);
 	if (!fs)
-		return WERR_LOCKED;
-	int err = begin(fs, c, &params);
+		return err ? err : WERR_LOCKED;
+	err = again ? rotate_again(fs) : rotate_begin(fs, root_key, &params);
 	json_t *state = err ? NULL : rotation_json(fs);
 	worker_control_done(w);
 	if (err)

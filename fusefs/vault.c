@@ -147,11 +147,12 @@ static int slot_kek(struct kek_cache *cache, unsigned index, const uint8_t *slot
 	return e->err;
 }
 
-// Which failure says most: a slot that knows the passphrase and was changed, then a machine too
-// small, then "wrong".
+// Which failure says most: a derivation that was ended on purpose, a slot that knows the passphrase
+// and was changed, then a machine too small, then "wrong".
 static int graver(int a, int b)
 {
-	static const int order[] = {WERR_NOMEM, WERR_AUTH, WERR_KDFMEM, WERR_SECRET};
+	static const int order[] = {WERR_NOMEM, WERR_INTERRUPTED, WERR_AUTH, WERR_KDFMEM,
+				    WERR_SECRET};
 
 	for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
 		if (a == order[i] || b == order[i])

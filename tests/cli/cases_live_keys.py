@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other secrets for a vault that is mounted: every verb, beside locks, freezes, rotations and kills."""
+import fcntl
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
+import termios
 
+from cases_control import US, control
 from cases_key import opens, passfile, slots, write
 from cases_mount import both
 from harness import CHEAP, Skipped, case, check, mounted, wait_until
+from varlink import Client
 
 KDF = CHEAP[:4]
+LOCKED = -10  # WERR_LOCKED
 OTHER = b'quartz Vogel 73 umber kite'  # nothing that is warned of
 
 
@@ -64,6 +71,52 @@ def live_add_label_test_remove(w):
     w.refused(3, 'wrong passphrase', 'mount', '--passfile', p, v, mnt, stdin=None)
     w.ok('mount', '--passfile', second, v, mnt, stdin=None)
     check(get(os.path.join(mnt, 'a')) == b'a' * 100000 and get(os.path.join(mnt, 'b')) == b'b', 'content')
+    w.ok('umount', mnt)
+
+
+def unread(sock):
+    """Bytes that the other end has not taken."""
+    return struct.unpack('i', fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]
+
+
+def has_child(pid):
+    for child in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{child}/stat', encoding='utf-8', errors='replace') as f:
+                if f.read().rsplit(')', 1)[1].split()[1] == str(pid):
+                    return True
+        except OSError:
+            pass
+    return False
+
+
+@case
+def a_lock_waits_for_no_client_and_no_derivation(w):
+    """A rotation that derives its key, or one that waits for a secret which never comes, is ended by a lock; before, the lock
+    waited until its own time was over, which costs the mount."""
+    v, mnt = both(w)
+    p, dear = passfile(w), passfile(w, OTHER, 'dear')
+    w.ok('key', 'add', '--passfile', p, '--new-passfile', dear, '--kdf-memory', '128', '--kdf-passes', '40', v, stdin=None)
+    w.ok('mount', '--passfile', p, v, mnt, stdin=None)
+    put(os.path.join(mnt, 'a'), b'a')
+    with open(os.path.join(mnt, 'a'), 'rb') as held:
+        rotation = w.start('rotate', '--passfile', dear, mnt, stderr=subprocess.PIPE)
+        wait_until(lambda: has_child(state(w, mnt)['pid']), 'it derives')
+        w.ok('lock', '--deadline', '2s', mnt)
+        words = rotation.communicate(timeout=60)[1]
+        check(rotation.returncode == 7 and b'locked' in words, (rotation.returncode, words))
+        for method in ('Rotate', 'ChangeKeyslots'):
+            w.ok('unlock', '--passfile', p, mnt, stdin=None)
+            near, far = socket.socketpair()
+            with near, Client(control(w)) as client:
+                client.send(f'{US}.{method}', {'mount': mnt}, fds=[far.fileno()])
+                far.close()
+                near.sendall(b'x')
+                wait_until(lambda: not unread(near), 'it reads')
+                w.ok('lock', '--deadline', '2s', mnt)
+                check(client.message()['parameters']['code'] == LOCKED, 'the code of ' + method)
+        w.ok('unlock', '--passfile', p, mnt, stdin=None)
+        check(state(w, mnt)['rotation']['epochs'] == 1 and held.read() == b'a', 'content')
     w.ok('umount', mnt)
 
 

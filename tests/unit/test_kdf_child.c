@@ -101,6 +101,32 @@ START_TEST(killed)
 }
 END_TEST
 
+static void *refuser(void *arg)
+{
+	const struct timespec delay = {.tv_nsec = *(const long *)arg};
+
+	nanosleep(&delay, NULL);
+	kdf_child_refuse(1);
+	return NULL;
+}
+
+// Before its child is there, or while that works: many seconds, or it would be done.
+START_TEST(refused)
+{
+	const struct argon_params p = {262144, 60, 1};
+	uint8_t kek[ARGON_KEK_BYTES] = {0};
+	long delay = delays[_i];
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, refuser, &delay), 0);
+	ck_assert_int_eq(kdf_child_derive(&p, "secret", 6, salt, kek), WERR_INTERRUPTED);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(kdf_child_derive(&p, "secret", 6, salt, kek), WERR_INTERRUPTED);
+	kdf_child_refuse(0);
+	ck_assert_int_eq(kdf_child_derive(&small, "secret", 6, salt, kek), 0);
+}
+END_TEST
+
 static int derive_long(void *arg)
 {
 	uint8_t kek[ARGON_KEK_BYTES];
@@ -145,6 +171,7 @@ int main(void)
 	tcase_add_test(tc, same_result);
 	tcase_add_test(tc, installed);
 	tcase_add_loop_test(tc, killed, 0, sizeof(delays) / sizeof(delays[0]));
+	tcase_add_loop_test(tc, refused, 0, sizeof(delays) / sizeof(delays[0]));
 	tcase_add_test(tc, parent_killed);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
