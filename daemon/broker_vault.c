@@ -151,9 +151,10 @@ void bvault_cancel(struct bvault *v)
 static void tell_without_effect(struct bvault *v)
 {
 	json_t *names = bvault_without_effect(v), *name;
-	char line[200] = "there is no logind here that would tell of";
+	char line[200];
 	size_t i;
 
+	snprintf(line, sizeof(line), "%s", logind_lack);
 	json_array_foreach(names, i, name)
 	{
 		size_t n = strlen(line);

@@ -29,6 +29,8 @@
 #define DELAY_MS 5000
 #define SESSIONS_MAX 64
 
+const char logind_lack[] = "there is no logind here that would tell of";
+
 struct logind {
 	struct logind_params p;
 	pthread_t thread;

@@ -41,6 +41,8 @@ void logind_want(struct logind *l, int events, int delay);
 // After LOGIND_SLEEP: everything is done, the machine may sleep.
 void logind_let_sleep(struct logind *l);
 enum logind_state logind_state(struct logind *l);
+// Why nobody would tell of something, for people; what it is follows.
+extern const char logind_lack[];
 // How long sleep waits for us at most.
 int64_t logind_delay_ms(struct logind *l);
 // No event comes after it. NULL: nothing.

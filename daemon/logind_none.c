@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Built without libsystemd: there is no logind.
+// Built without libsystemd: nobody asks logind.
 #include "daemon/logind.h"
 
 #include <stdlib.h>
+
+const char logind_lack[] = "this build of wardfs cannot ask logind, which would tell of";
 
 struct logind {
 	int unused;

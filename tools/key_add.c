@@ -31,7 +31,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->label = options_label(state, arg);
 		return 0;
 	default:
-		return options_operands(key, arg, state, &r->dir, 1, "DIR");
+		return options_operands(key, arg, state, &r->dir, 1, "DIR|MNT");
 	}
 }
 
@@ -48,9 +48,10 @@ static const struct argp_child children[] = {
 static const struct argp argp = {
 	.options = table,
 	.parser = parse,
-	.args_doc = "DIR",
-	.doc = "Adds a secret that opens the vault DIR, mounted or not: a passphrase "
-	       "where nothing else is named. Two new secrets make one keyslot that needs both.",
+	.args_doc = "DIR|MNT",
+	.doc = "Adds a secret that opens the vault DIR, mounted or not, or the one mounted at MNT: "
+	       "a passphrase where nothing else is named. Two new secrets make one keyslot that "
+	       "needs both.",
 	.children = children,
 };
 

@@ -26,9 +26,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_END:
 		// The slot may be left out.
-		return options_operands(key, arg, state, r->operands, 1, "DIR");
+		return options_operands(key, arg, state, r->operands, 1, "DIR|MNT");
 	default:
-		return options_operands(key, arg, state, r->operands, 2, "DIR");
+		return options_operands(key, arg, state, r->operands, 2, "DIR|MNT");
 	}
 }
 
@@ -40,10 +40,10 @@ static const struct argp_child children[] = {
 };
 static const struct argp argp = {
 	.parser = parse,
-	.args_doc = "DIR [SLOT]",
-	.doc = "Puts a new secret, of any kind, in the place of keyslot SLOT of the vault DIR, or "
-	       "of "
-	       "the one that the given secret opens. The vault may be mounted. What is "
+	.args_doc = "DIR|MNT [SLOT]",
+	.doc = "Puts a new secret, of any kind, in the place of keyslot SLOT of the vault DIR, "
+	       "mounted or not, or of the one mounted at MNT; without SLOT of the keyslot that "
+	       "the given secret opens. What is "
 	       "written later is out of reach for the old secret and an old copy of the header.",
 	.children = children,
 };

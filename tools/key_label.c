@@ -18,7 +18,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 	if (key == ARGP_KEY_ARG && state->arg_num == 1)
 		(void)options_label(state, arg);
-	return options_operands(key, arg, state, r->operands, 2, "DIR TEXT");
+	return options_operands(key, arg, state, r->operands, 2, "DIR|MNT TEXT");
 }
 
 static const struct argp_child children[] = {
@@ -27,9 +27,9 @@ static const struct argp_child children[] = {
 };
 static const struct argp argp = {
 	.parser = parse,
-	.args_doc = "DIR TEXT",
-	.doc = "Gives a keyslot of the vault DIR another label: the "
-	       "slot "
+	.args_doc = "DIR|MNT TEXT",
+	.doc = "Gives a keyslot of the vault DIR, mounted or not, or of the one mounted at MNT, "
+	       "another label: the slot "
 	       "that the given secret opens, since the label is sealed with it. The label can be "
 	       "read without a secret.",
 	.children = children,

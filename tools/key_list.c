@@ -26,7 +26,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->json = 1;
 		return 0;
 	default:
-		return options_operands(key, arg, state, &r->dir, 1, "DIR");
+		return options_operands(key, arg, state, &r->dir, 1, "DIR|MNT");
 	}
 }
 
@@ -41,8 +41,9 @@ static const struct argp_child children[] = {
 static const struct argp argp = {
 	.options = table,
 	.parser = parse,
-	.args_doc = "DIR",
-	.doc = "Lists the keyslots of the vault DIR. Needs no secret, but only with one the list "
+	.args_doc = "DIR|MNT",
+	.doc = "Lists the keyslots of the vault DIR, or of the one mounted at MNT. Needs no "
+	       "secret, but only with one the list "
 	       "is "
 	       "verified.",
 	.children = children,

@@ -27,7 +27,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->yes = 1;
 		return 0;
 	default:
-		return options_operands(key, arg, state, r->operands, 2, "DIR SLOT");
+		return options_operands(key, arg, state, r->operands, 2, "DIR|MNT SLOT");
 	}
 }
 
@@ -42,8 +42,9 @@ static const struct argp_child children[] = {
 static const struct argp argp = {
 	.options = table,
 	.parser = parse,
-	.args_doc = "DIR SLOT",
-	.doc = "Removes keyslot SLOT of the vault DIR, mounted or not. What is written "
+	.args_doc = "DIR|MNT SLOT",
+	.doc = "Removes keyslot SLOT of the vault DIR, mounted or not, or of the one mounted at "
+	       "MNT. What is written "
 	       "later is out of reach for the removed secret and an old copy of the header.",
 	.children = children,
 };

@@ -19,7 +19,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = &r->source;
 		return 0;
 	}
-	return options_operands(key, arg, state, &r->dir, 1, "DIR");
+	return options_operands(key, arg, state, &r->dir, 1, "DIR|MNT");
 }
 
 static const struct argp_child children[] = {
@@ -28,8 +28,9 @@ static const struct argp_child children[] = {
 };
 static const struct argp argp = {
 	.parser = parse,
-	.args_doc = "DIR",
-	.doc = "Says which keyslot of the vault DIR a secret opens; changes nothing, and works "
+	.args_doc = "DIR|MNT",
+	.doc = "Says which keyslot of the vault DIR, or of the one mounted at MNT, a secret opens; "
+	       "changes nothing, and works "
 	       "beside "
 	       "a mount.",
 	.children = children,

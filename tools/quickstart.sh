@@ -23,7 +23,7 @@ fail() {
 
 install_packages() {
 	local packages=(gcc libc6-dev meson ninja-build pkgconf libssl-dev libargon2-dev
-		libfuse3-dev fuse3 libjansson-dev)
+		libfuse3-dev fuse3 libjansson-dev libsystemd-dev)
 	local missing=() package log
 	[ "$(dpkg --print-architecture)" != amd64 ] || packages+=(libipsec-mb-dev)
 	for package in "${packages[@]}"; do
@@ -137,7 +137,7 @@ Go on with:
     $wardfs status
     $wardfs umount $demo/private
     $wardfs mount $demo/vault $demo/private
-    $wardfs passwd $demo/vault              (while it is not mounted)
+    $wardfs passwd $demo/vault
     man $source/man/wardfs.1
 Remove it all:
     $wardfs umount $demo/private && rm -r $demo

@@ -66,8 +66,9 @@ static const struct argp_child children[] = {
 };
 static const struct argp backup_argp = {
 	.parser = parse_backup,
-	.args_doc = "FILE DIR",
-	.doc = "Writes a backup of the header of the vault DIR to the new file FILE. The secret "
+	.args_doc = "FILE DIR|MNT",
+	.doc = "Writes a backup of the header of the vault DIR, or of the one mounted at MNT, to "
+	       "the new file FILE. The secret "
 	       "makes "
 	       "sure that what is kept is authentic. Works beside a mount.",
 	.children = children,
@@ -399,7 +400,7 @@ int verb_header(int argc, char **argv)
 	static char name[32];
 
 	if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-?"))) {
-		puts("Usage: wardfs header backup [SECRET] FILE DIR\n"
+		puts("Usage: wardfs header backup [SECRET] FILE DIR|MNT\n"
 		     "  or:  wardfs header restore [--older] [--without-journal] [SECRET] FILE "
 		     "DIR\n"
 		     "Keeps a copy of what opens a vault, and puts it back.");

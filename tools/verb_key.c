@@ -14,21 +14,22 @@ static const struct sub {
 	const char *synopsis;
 	const char *summary;
 } subs[] = {
-	{"list", "wardfs key list", key_list, "[--json] [SECRET] DIR", "list the keyslots"},
-	{"add", "wardfs key add", key_add, "[--label TEXT] [SECRET] [NEW-SECRET] DIR",
+	{"list", "wardfs key list", key_list, "[--json] [SECRET] DIR|MNT", "list the keyslots"},
+	{"add", "wardfs key add", key_add, "[--label TEXT] [OPTION...] DIR|MNT",
 	 "add a secret that opens the vault"},
-	{"remove", "wardfs key remove", key_remove, "[--yes] [SECRET] DIR SLOT", "remove one"},
-	{"change", "wardfs key change", key_change, "[SECRET] [NEW-SECRET] DIR [SLOT]",
+	{"remove", "wardfs key remove", key_remove, "[--yes] [SECRET] DIR|MNT SLOT", "remove one"},
+	{"change", "wardfs key change", key_change, "[OPTION...] DIR|MNT [SLOT]",
 	 "put another secret in the place of one"},
-	{"test", "wardfs key test", key_test, "[SECRET] DIR", "say which keyslot a secret opens"},
-	{"label", "wardfs key label", key_label, "[SECRET] DIR TEXT",
+	{"test", "wardfs key test", key_test, "[SECRET] DIR|MNT",
+	 "say which keyslot a secret opens"},
+	{"label", "wardfs key label", key_label, "[SECRET] DIR|MNT TEXT",
 	 "give the keyslot that a secret opens another label"},
 };
 #define SUBS (sizeof(subs) / sizeof(subs[0]))
 
 static void print_help(FILE *out)
 {
-	fputs("Usage: wardfs key VERB [OPTION...] DIR [ARGUMENT...]\n"
+	fputs("Usage: wardfs key VERB [OPTION...] DIR|MNT [ARGUMENT...]\n"
 	      "Who can open a vault: up to 32 secrets, each in a keyslot of its own.\n\n",
 	      out);
 	for (size_t i = 0; i < SUBS; i++)

@@ -20,7 +20,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		state->child_inputs[2] = &r->fresh;
 		return 0;
 	}
-	return options_operands(key, arg, state, &r->dir, 1, "DIR");
+	return options_operands(key, arg, state, &r->dir, 1, "DIR|MNT");
 }
 
 static const struct argp_child children[] = {
@@ -31,8 +31,9 @@ static const struct argp_child children[] = {
 };
 static const struct argp argp = {
 	.parser = parse,
-	.args_doc = "DIR",
-	.doc = "Replaces the passphrase of the vault DIR, mounted or not. What is "
+	.args_doc = "DIR|MNT",
+	.doc = "Replaces the passphrase of the vault DIR, mounted or not, or of the one mounted at "
+	       "MNT. What is "
 	       "written later is out of reach for the old passphrase and an old copy of the "
 	       "header.",
 	.children = children,

@@ -29,7 +29,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		r->json = 1;
 		return 0;
 	default:
-		return options_operands(key, arg, state, &r->dir, 1, "DIR");
+		return options_operands(key, arg, state, &r->dir, 1, "DIR|MNT");
 	}
 }
 
@@ -44,8 +44,9 @@ static const struct argp_child children[] = {
 static const struct argp argp = {
 	.options = table,
 	.parser = parse,
-	.args_doc = "DIR",
-	.doc = "Lists every secret that opens the vault DIR, and says what secrets that were "
+	.args_doc = "DIR|MNT",
+	.doc = "Lists every secret that opens the vault DIR, or the one mounted at MNT, and says "
+	       "what secrets that were "
 	       "removed "
 	       "can still do. Needs no secret; the list is verified with one, and while the vault "
 	       "is "
