@@ -14,6 +14,7 @@
 #include "daemon/varlink.h"
 
 #define STATUS_MS 3000
+#define ENDING_S 10
 
 // ---- finding ----
 
@@ -231,6 +232,27 @@ int broker_attend(struct bvault *v, struct attendant *a, struct control_call *c)
 	return a->code;
 }
 
+// Nothing is known to be mounted there. Who was unmounted without a word to us, or killed, is about
+// to end: that is waited for. lock held.
+static int wait_for_place(struct broker *b, const char *mountpoint)
+{
+	struct timespec until;
+	int rc = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ENDING_S;
+	for (;;) {
+		broker_notice_unmounts(b);
+		const struct bvault *v = broker_find(b, mountpoint);
+
+		if (b->stopping || (v && (rc || !v->device[0] || bvault_is_mounted(v))))
+			return WERR_BUSY;
+		if (!v)
+			return 0;
+		rc = pthread_cond_timedwait(&b->changed, &b->lock, &until);
+	}
+}
+
 // Registers the vault and starts its worker. dir and mountpoint are taken over on success.
 static int start_mount(struct broker *b, struct control_call *c, char *dir, char *mountpoint,
 		       struct attendant *a, struct bvault **ret)
@@ -241,9 +263,7 @@ static int start_mount(struct broker *b, struct control_call *c, char *dir, char
 	int err = 0;
 
 	pthread_mutex_lock(&b->lock);
-	broker_notice_unmounts(b);
-	if (b->stopping || broker_find(b, mountpoint))
-		err = WERR_BUSY;
+	err = wait_for_place(b, mountpoint);
 	if (!err) {
 		v = new_vault(b, dir, mountpoint, options);
 		err = v ? mountopts_parse(&v->opts, options) : WERR_NOMEM;

@@ -236,6 +236,12 @@ def wardfsd_serves_many_vaults(w):
     check(stat.S_IMODE(os.stat(os.path.join(RUN, 'control')).st_mode) == 0o600, 'mode')
     w.refused(3, 'wrong', 'mount', w.vault('third'), w.mountpoint('mnt3'), stdin=b'wrong\n')
     lock_and_unlock(w, first, mnt)
+    for turn in range(3):
+        put(os.path.join(mnt, 'file'), f'{turn}' * 100000)
+        # Nobody tells wardfsd of it: a mount that follows at once waits for the end of the one before.
+        subprocess.run(['umount', mnt], check=True)
+        w.ok('mount', first, mnt)
+        check(get(os.path.join(mnt, 'file')) == f'{turn}' * 100000, 'content')
     w.ok('umount', mnt)
     check(is_in(w, w.path('mnt2'), 'open'), 'the other vault')
     process = w.start('mount', '-f', '--extpass', 'echo correct horse', first, mnt, stdin=subprocess.DEVNULL)

@@ -197,15 +197,21 @@ def snapshot(folder):
     return lines
 
 
-def run_case(function, program, tmp):
+def run_case(function, program, tmp, through_daemon):
     folder = os.path.join(tmp, function.__name__)
     os.mkdir(folder, 0o755)
     work = Work(folder, program)
+    daemon = None
     try:
+        if through_daemon:
+            daemon = start_daemon(os.environ['WARDFSD'], work.env())
         function(work)
-        return None
     finally:
-        work.close()
+        try:
+            if daemon:
+                end_daemon(daemon)
+        finally:
+            work.close()
 
 
 def open_device():
@@ -215,12 +221,12 @@ def open_device():
     return lambda: os.chmod('/dev/fuse', mode)
 
 
-def run_all(selected, program, tmp):
+def run_all(selected, program, tmp, through_daemon):
     passed = failed = 0
     for function in selected:
         name = function.__name__.replace('_', '-')
         try:
-            run_case(function, program, tmp)
+            run_case(function, program, tmp, through_daemon)
             print(f'ok {name}', flush=True)
             passed += 1
         except Skipped as reason:
@@ -241,13 +247,21 @@ def names():
     return [c.__name__.replace('_', '-') for c in _cases]
 
 
-def start_daemon(program):
-    """Every mount of root goes through this wardfsd from here on."""
-    process = subprocess.Popen([program])
+def start_daemon(program, env):
+    """Every mount of root goes through this wardfsd until it ends."""
+    process = subprocess.Popen([program], env=env)
     wait_until(lambda: os.path.exists('/run/wardfs/control') or process.poll() is not None, 'wardfsd answers')
-    if process.poll() is not None:
-        raise RuntimeError('wardfsd has ended')
+    check(process.poll() is None, 'wardfsd has ended')
     return process
+
+
+def end_daemon(process):
+    """It was there all the time, and ends well."""
+    early = process.poll()
+    if early is None:
+        process.terminate()
+    status = process.wait(LIMIT_S)
+    check(early is None and status == 0, f'wardfsd ended {"by itself " if early is not None else ""}with {status}')
 
 
 def main(arguments):
@@ -268,17 +282,11 @@ def main(arguments):
     for name in ('XDG_RUNTIME_DIR', 'CREDENTIALS_DIRECTORY'):
         os.environ.pop(name, None)
     undo = open_device()
-    daemon = None
     try:
         copy = os.path.join(tmp, 'wardfs')
         shutil.copy(program, copy)
         os.environ['WARDFSD'] = os.path.join(os.path.dirname(program), 'wardfsd')
-        if '--daemon' in arguments:
-            daemon = start_daemon(os.environ['WARDFSD'])
-        return run_all(selected, copy, tmp)
+        return run_all(selected, copy, tmp, '--daemon' in arguments)
     finally:
-        if daemon:
-            daemon.terminate()
-            daemon.wait()
         undo()
         shutil.rmtree(tmp, ignore_errors=True)
