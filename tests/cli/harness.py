@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -206,12 +207,13 @@ def run_case(function, program, tmp, through_daemon):
         if through_daemon:
             daemon = start_daemon(os.environ['WARDFSD'], work.env())
         function(work)
+        if daemon:
+            end_daemon(daemon)
     finally:
-        try:
-            if daemon:
-                end_daemon(daemon)
-        finally:
-            work.close()
+        if daemon:
+            daemon.kill()
+            daemon.wait()
+        work.close()
 
 
 def open_device():
@@ -247,10 +249,16 @@ def names():
     return [c.__name__.replace('_', '-') for c in _cases]
 
 
+def answers(path):
+    """Somebody listens there; the name alone may be left of one that was killed."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(path) == 0
+
+
 def start_daemon(program, env):
     """Every mount of root goes through this wardfsd until it ends."""
     process = subprocess.Popen([program], env=env)
-    wait_until(lambda: os.path.exists('/run/wardfs/control') or process.poll() is not None, 'wardfsd answers')
+    wait_until(lambda: answers('/run/wardfs/control') or process.poll() is not None, 'wardfsd answers')
     check(process.poll() is None, 'wardfsd has ended')
     return process
 
