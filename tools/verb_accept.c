@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/statedir.h"
-#include "fusefs/vault.h"
+#include "fusefs/header_backup.h"
 #include "tools/options.h"
 #include "tools/secrets.h"
 #include "tools/progress.h"
@@ -76,6 +76,10 @@ static void show(const struct anchor_state *s, const char *dir)
 	if (s->verdict != ANCHOR_UNUSABLE && s->verdict != ANCHOR_OLDER_KEYS)
 		printf("  seen here:       mount %u, header write %llu, %s\n", k->mount,
 		       (unsigned long long)k->write_counter, state_word(k->state));
+	if (s->verdict == ANCHOR_OLDER_KEYS)
+		puts("  seen here:       under keys that this copy does not have, so which "
+		     "keyslots "
+		     "differ cannot be shown");
 	for (unsigned n = 0; anchor_change_line(s, n, line, sizeof(line)) > 0; n++) {
 		report_escape(line, shown, sizeof(shown));
 		printf("  %s\n", shown);
@@ -99,6 +103,45 @@ static int confirm(void)
 	if (!fgets(answer, sizeof(answer), stdin) || strcmp(answer, "yes\n") != 0)
 		return report_fail(WERR_INTERRUPTED, NULL, "nothing was changed");
 	return 0;
+}
+
+// ---- whether it can be used then ----
+
+// A header of before beside files of after is no state that ever was: a mount would refuse it,
+// whatever this machine knows. What a part of the files lacks is only told of.
+static int judge(const struct vault_header *h, const struct header_state *st, const char *dir)
+{
+	static const char next[] = "nothing was changed; restore the header files that belong to "
+				   "them, or the whole vault from one backup";
+
+	if (st->newer && !st->generation)
+		return report_fail(WERR_ROLLBACK, dir,
+				   "its header is older than its files: %llu of %llu objects, the "
+				   "root directory too, are under keys that it does not have; %s",
+				   (unsigned long long)st->newer, (unsigned long long)st->objects,
+				   next);
+	if (h->state == VAULT_CLEAN && st->generation && st->generation != h->root_generation)
+		return report_fail(WERR_ROLLBACK, dir,
+				   "its header and its files are of different times: the root "
+				   "directory is %s than the header says; %s",
+				   st->generation > h->root_generation ? "newer" : "older", next);
+	if (st->newer)
+		report_warn(
+			dir,
+			"%llu of %llu objects are under keys that this copy does not have: they "
+			"cannot be read",
+			(unsigned long long)st->newer, (unsigned long long)st->objects);
+	return 0;
+}
+
+static int look_at_objects(const struct vault *v, const char *dir)
+{
+	struct header_state st;
+	struct progress *p = progress_start("Looking at the objects");
+	int err = header_state_read(v->host, v->h, v->ring, NULL, NULL, &st);
+
+	progress_stop(p);
+	return err ? report_vault(err, dir) : judge(v->h, &st, dir);
 }
 
 // ---- doing it ----
@@ -126,6 +169,9 @@ static int take(struct vault *v, const struct request *r)
 			puts("The vault is recorded on this machine from now on.");
 		return err ? report_vault(err, r->dir) : 0;
 	}
+	err = look_at_objects(v, r->dir);
+	if (err)
+		return err;
 	show(&s, r->dir);
 	err = r->yes ? 0 : confirm();
 	if (err)

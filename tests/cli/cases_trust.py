@@ -6,7 +6,7 @@ import shutil
 
 from cases_key import opens, passfile
 from cases_secrets import mount, who
-from harness import CHEAP, VAULT_FILES, case, check
+from harness import CHEAP, VAULT_FILES, case, check, snapshot
 
 KDF = CHEAP[:4]
 
@@ -100,6 +100,76 @@ def list_beside_an_anchor_that_is_damaged(w):
     all_doubt(w, v, p, 'no-record', 20, 'the anchor) cannot be used')
     w.ok('accept', '--passfile', p, '--yes', v, stdin=None)
     check(who(w, v, '--passfile', p)['verified'], 'after an accept')
+
+
+def objects(v):
+    """Path and content of each object."""
+    found = {}
+    for folder in os.listdir(v):
+        if os.path.isdir(os.path.join(v, folder)):
+            for name in os.listdir(os.path.join(v, folder)):
+                with open(os.path.join(v, folder, name), 'rb') as f:
+                    found[os.path.join(folder, name)] = f.read()
+    return found
+
+
+def write(w, v, p, text):
+    mnt = mount(w, v, p)
+    for name in ('one', 'two'):
+        with open(os.path.join(mnt, name), 'w', encoding='ascii') as f:
+            f.write(text * 5000)
+    w.ok('umount', mnt)
+
+
+@case
+def accept_of_a_header_that_does_not_fit_the_files(w):
+    """What no mount would take is not accepted, and nothing is written; what can be mounted is, with its losses."""
+    v, p, gone = w.vault(), passfile(w), passfile(w, b'amber Falke 20 quince', 'gone')
+    write(w, v, p, 'first')
+    w.ok('key', 'add', '--passfile', p, '--new-passfile', gone, *KDF, v, stdin=None)
+    shutil.copytree(v, w.path('whole'))
+    write(w, v, p, 'second')
+    now = w.path('now')
+    os.mkdir(now)
+    put_back(v, now)
+    put_back(w.path('whole'), v)
+    before = snapshot(v)
+    w.refused(4, ['the root directory is newer than the header says', 'nothing was changed'], 'accept', '--yes',
+              '--passfile', p, v, stdin=None)
+    check(snapshot(v) == before, 'something was written')
+    put_back(now, v)
+    w.ok('key', 'remove', '--passfile', p, v, '1', stdin=None)
+    write(w, v, p, 'third')
+    put_back(v, now)
+    put_back(w.path('whole'), v)
+    before = snapshot(v)
+    for secret in (p, gone):
+        w.refused(4, ['older than its files: ', f' of {len(objects(v))} objects, the root', 'nothing was changed'],
+                  'accept', '--yes', '--passfile', secret, v, stdin=None)
+    w.refused(4, 'older state', 'mount', '--passfile', p, v, w.path('mnt'), stdin=None)
+    check(snapshot(v) == before, 'something was written')
+    put_back(now, v)
+    w.ok('check', '--passfile', p, v, stdin=None)
+    # The whole copy, but for one file of later.
+    later = objects(v)
+    os.rename(v, w.path('later'))
+    shutil.copytree(w.path('whole'), v)
+    new = [path for path, data in objects(v).items() if later.get(path, data) != data and int(path[3:], 16) > 2]
+    check(new, 'no file has another object')
+    with open(os.path.join(v, new[0]), 'wb') as f:
+        f.write(later[new[0]])
+    done = w.run('accept', '--yes', '--passfile', p, v, stdin=None)
+    check(done.returncode == 0 and b'Accepted.' in done.stdout and b'cannot be shown' in done.stdout, repr(done))
+    check(f'1 of {len(objects(v))} objects are under keys' in done.stderr.decode(), repr(done))
+    # What was given up is refused from then on, whether or not what was accepted has been mounted.
+    for _ in range(2):
+        os.rename(v, w.path('accepted'))
+        os.rename(w.path('later'), v)
+        done = w.run('mount', '--passfile', p, v, w.path('mnt'), stdin=None)
+        check(done.returncode == 4 and b'an older state than this machine' in done.stderr, repr(done))
+        os.rename(v, w.path('later'))
+        os.rename(w.path('accepted'), v)
+        w.ok('umount', mount(w, v, gone))
 
 
 @case
