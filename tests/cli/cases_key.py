@@ -373,8 +373,8 @@ def key_wrong_usage(w):
     v = w.vault()
     w.refused(2, 'what to do with keys', 'key')
     w.refused(2, ['frobnicate', 'unknown verb'], 'key', 'frobnicate', v)
-    w.refused(2, 'DIR SLOT', 'key', 'remove', v)
-    w.refused(2, 'DIR TEXT', 'key', 'label', v)
+    w.refused(2, 'DIR|MNT SLOT', 'key', 'remove', v)
+    w.refused(2, 'DIR|MNT TEXT', 'key', 'label', v)
     w.refused(2, 'one argument too many', 'key', 'list', v, v)
     w.refused(16, 'out of bounds', 'key', 'test', '--slot', '32', v)
 
