@@ -55,6 +55,29 @@ static const struct argp argp = {
 	.children = children,
 };
 
+// Whether what was made is what the vault was opened with.
+static int is_in_use(const struct edit *e, const struct secrets_made *made)
+{
+	const uint8_t *slot = vault_edit_header(e->vault)->slots[vault_edit_slot(e->vault)];
+	enum factor factors[FACTORS_IN_KIND];
+	const unsigned n = factor_split(made->kind, factors);
+	uint8_t tag[OFFER_TAG_BYTES];
+	struct keyslot_info info;
+
+	if (keyslot_info(slot, &info) || info.kind != made->kind || keyslot_tag(slot, tag))
+		return 0;
+	for (unsigned i = 0; i < n; i++) {
+		const uint8_t *now, *fresh;
+		size_t now_len, fresh_len;
+
+		if (offer_find(&e->offer, factors[i], tag, &now, &now_len) ||
+		    offer_find(&made->offer, factors[i], tag, &fresh, &fresh_len) ||
+		    now_len != fresh_len || !secret_equal(now, fresh, now_len))
+			return 0;
+	}
+	return n > 0;
+}
+
 static int add(struct edit *e, const struct request *r)
 {
 	struct secrets_made made = {0};
@@ -73,6 +96,12 @@ static int add(struct edit *e, const struct request *r)
 				.params = made.params,
 				.params_len = made.params_len,
 				.now_s = (uint64_t)time(NULL)};
+	if (!err && is_in_use(e, &made))
+		report_warn(
+			e->dir,
+			"keyslot %u has the same secret: as long as one of the two is there, it "
+			"opens the vault",
+			vault_edit_slot(e->vault));
 	if (!err)
 		err = edit_choose_kdf(&r->kdf, made.kind, &c.kdf);
 	if (!err)

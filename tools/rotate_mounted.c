@@ -88,6 +88,17 @@ static int gather(struct control_client *c, struct rotate_request *r, struct sec
 	return err;
 }
 
+// Nothing would be seen of it until the freeze ends.
+static void warn_of_freeze(struct control_client *c, const struct rotate_request *r)
+{
+	json_t *state = NULL;
+
+	if (!control_state(c, &state) && json_is_true(json_object_get(state, "frozen")))
+		report_warn(r->target, "is frozen: the rotation waits until that ends, as with "
+				       "'wardfs thaw'");
+	json_decref(state);
+}
+
 static int start(struct control_client *c, struct rotate_request *r, struct rotate_status *st)
 {
 	SECRET_STRUCT_AUTO struct secret offer = {0};
@@ -174,6 +185,7 @@ static int run(struct control_client *c, struct rotate_request *r)
 		return report(err, r, c);
 	if (r->pause || r->resume)
 		return change(c, r, &st);
+	warn_of_freeze(c, r);
 	if (st.state == ROTATE_INCOMPLETE && !r->after_leak)
 		err = again(c, r, &st);
 	else if (!is_over(&st) || st.state == ROTATE_INCOMPLETE)

@@ -225,3 +225,19 @@ def copy_of_a_frozen_vault_is_checked(w):
     check('0 tampering, 0 damage' in w.ok('check', '--no-anchor', w.path('copy')), 'the copy')
     w.refused(2, ['--no-anchor', '--repair'], 'check', '--no-anchor', '--repair', w.path('copy'))
     w.ok('umount', mnt)
+
+
+@case
+def rotate_of_a_frozen_mount_says_what_it_waits_for(w):
+    v, mnt = both(w)
+    w.ok('mount', v, mnt)
+    w.ok('freeze', mnt)
+    process = w.start('rotate', '--extpass', 'echo correct horse', mnt, stdin=subprocess.DEVNULL,
+                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    line = process.stderr.readline().decode()
+    check('warning: ' in line and 'frozen: the rotation waits' in line, line)
+    check(process.poll() is None, 'it has ended while the mount was frozen')
+    w.ok('thaw', mnt)
+    out, errors = process.communicate(timeout=60)
+    check(process.returncode == 0 and b'every object has keys' in out, repr((out, errors)))
+    w.ok('umount', mnt)

@@ -62,6 +62,30 @@ def key_file_opens(w):
 
 
 @case
+def key_that_opens_already_is_warned_of(w):
+    """Removing one of two keyslots with the same secret takes nothing from anybody."""
+    v, p, other = w.vault(), passfile(w), passfile(w, b'quartz Vogel 73 umber kite', 'other')
+    key = write(w.path('key'), os.urandom(64))
+    new = ('--new-passfile', p)
+
+    def said(opening, made):
+        done = w.run('key', 'add', *opening, *made, *KDF, v, stdin=None)
+        check(done.returncode == 0, repr(done))
+        return [line for line in done.stderr.decode().splitlines() if 'has the same secret' in line]
+
+    same = ('--passfile', p)
+    check(not said(same, ('--new-passfile', other)), 'another passphrase')
+    check(len(said(same, new)) == 1 and 'keyslot 0' in said(same, new)[0], 'the same passphrase')
+    both = (*new, '--new-keyfile', key)
+    check(not said(same, both), 'with a key file, too')
+    with_file = (*same, '--keyfile', key, '--slot', '4')
+    check('keyslot 4' in said(with_file, both)[0], 'the same two')
+    check(not said(with_file, ('--new-passfile', other, '--new-keyfile', key)), 'another half')
+    check(not said(with_file, ('--new-keyfile', key)), 'one half')
+    check(said(('--keyfile', key), ('--new-keyfile', key)), 'the same key file')
+
+
+@case
 def key_file_in_the_middle_of_a_file(w):
     v, p = w.vault(), passfile(w)
     data = os.urandom(1 << 20)
