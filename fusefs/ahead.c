@@ -8,6 +8,8 @@
 
 // Entries behind the one that is read.
 #define AHEAD_ENTRIES 8u
+// So many at once: the next request may be here already.
+#define AHEAD_AT_ONCE 2u
 // Places between two files that are taken to follow each other: directories stand in between, and
 // pages that are not full.
 #define AHEAD_GAP 128u
@@ -25,7 +27,7 @@ static struct node *home_of(struct fs *fs, struct node *n, table_place *ret_plac
 }
 
 // The numbers of the files to ask for, when the one at place is read; how many. dir->lock held.
-static unsigned next_files(struct object *o, table_place place, uint64_t number[AHEAD_ENTRIES])
+static unsigned next_files(struct object *o, table_place place, uint64_t number[AHEAD_AT_ONCE])
 {
 	const table_place after = atomic_exchange(&o->ahead_after, place + 1);
 	const table_place asked = atomic_load(&o->ahead_to);
@@ -37,7 +39,7 @@ static unsigned next_files(struct object *o, table_place place, uint64_t number[
 		atomic_store(&o->ahead_to, 0);
 		return 0;
 	}
-	for (unsigned i = 0; i < AHEAD_ENTRIES; i++) {
+	for (unsigned i = 0; i < AHEAD_ENTRIES && count < AHEAD_AT_ONCE; i++) {
 		struct entry e;
 
 		if (table_next(o->table, at + 1, &at, &e)) {
@@ -63,10 +65,14 @@ static void ask_for(struct fs *fs, uint64_t number)
 	}
 }
 
+// What is to be asked for when whoever waits for this thread has got an answer.
+static _Thread_local struct {
+	uint64_t number[AHEAD_AT_ONCE];
+	unsigned count;
+} due;
+
 void ahead_of(struct fs *fs, struct node *n)
 {
-	uint64_t number[AHEAD_ENTRIES];
-	unsigned count = 0;
 	table_place place;
 
 	if (!fs->params.blocking || !fs->host->ops->preadv_cached || n->type != OBJECT_FILE) {
@@ -79,12 +85,17 @@ void ahead_of(struct fs *fs, struct node *n)
 	// The caller may hold locks that come after a directory's.
 	if (dir != fs->links && pthread_rwlock_tryrdlock(&dir->lock) == 0) {
 		if (dir->obj && dir->obj->table) {
-			count = next_files(dir->obj, place, number);
+			due.count = next_files(dir->obj, place, due.number);
 		}
 		pthread_rwlock_unlock(&dir->lock);
 	}
 	node_put(fs, dir);
-	for (unsigned i = 0; i < count; i++) {
-		ask_for(fs, number[i]);
+}
+
+void fs_read_ahead(struct fs *fs)
+{
+	for (unsigned i = 0; i < due.count; i++) {
+		ask_for(fs, due.number[i]);
 	}
+	due.count = 0;
 }

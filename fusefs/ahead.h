@@ -6,8 +6,8 @@
 
 #include "fusefs/engine.h"
 
-// Before n, whose content is not in memory, is loaded. Any thread; n->lock is not held. May wait
-// for the host to open files.
+// Before n, whose content is not in memory, is loaded: decides what fs_read_ahead of this thread
+// asks for. n->lock is not held.
 void ahead_of(struct fs *fs, struct node *n);
 
 #endif

@@ -21,6 +21,8 @@ struct part {
 	struct node *n;
 	unsigned depth;
 	unsigned flags;
+	uint64_t home; // number of its directory, and its place there; 0: orphan, or the root
+	table_place place;
 	size_t first, count;
 	uint64_t placed_end; // what the images know of
 	uint64_t size;       // of the content, in the header

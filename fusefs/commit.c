@@ -653,11 +653,12 @@ void commit_spill(struct fs *fs)
 	if (err == 0) {
 		err = journal_sync(fs->j);
 	}
-	for (size_t i = 0; i < count; i++) {
+	// What was listed first stands at the end.
+	while (count-- > 0) {
 		if (err == 0) {
-			(void)!commit_place(fs, nodes[i]);
+			(void)!commit_place(fs, nodes[count]);
 		}
-		node_put(fs, nodes[i]);
+		node_put(fs, nodes[count]);
 	}
 	free(nodes);
 	pthread_mutex_unlock(&fs->commit_lock);

@@ -341,11 +341,19 @@ static int cut_part(struct fs *fs, struct checkpoint *c, struct part *p)
 	return err;
 }
 
-static int compare_depth(const void *a, const void *b)
+// Children before parents, because a bound changes its parent's table. Else as directories name
+// them: so the host lays new files out in the order in which they will mostly be read.
+static int compare_parts(const void *a, const void *b)
 {
 	const struct part *x = a, *y = b;
 
-	return x->depth > y->depth ? -1 : x->depth < y->depth;
+	if (x->depth != y->depth) {
+		return x->depth > y->depth ? -1 : 1;
+	}
+	if (x->home != y->home) {
+		return x->home < y->home ? -1 : 1;
+	}
+	return x->place < y->place ? -1 : x->place > y->place;
 }
 
 // What above the node, or of itself, is not loaded; NULL: nothing.
@@ -377,7 +385,7 @@ static void list_above(struct fs *fs)
 	}
 }
 
-// Takes the dirty list: children before parents, because a bound changes its parent's table.
+// Takes the dirty list, in the order in which it is stored.
 int cut_take_dirty(struct fs *fs, struct checkpoint *c, bool all)
 {
 	size_t count = atomic_load(&fs->dirty_count);
@@ -400,6 +408,8 @@ int cut_take_dirty(struct fs *fs, struct checkpoint *c, bool all)
 
 		p->n = n;
 		p->flags = n->dirty;
+		p->home = n->home ? n->home->number : 0;
+		p->place = n->place;
 		for (struct node *up = n->home; up; up = up->home) {
 			p->depth++;
 		}
@@ -410,7 +420,7 @@ int cut_take_dirty(struct fs *fs, struct checkpoint *c, bool all)
 	c->unlinks = fs->unlinks;
 	fs->unlinks = NULL;
 	pthread_mutex_unlock(&fs->dirty_lock);
-	qsort(c->parts, c->parts_len, sizeof *c->parts, compare_depth);
+	qsort(c->parts, c->parts_len, sizeof *c->parts, compare_parts);
 	return 0;
 }
 

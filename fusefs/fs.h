@@ -132,9 +132,12 @@ int fs_link(struct fs *fs, uint64_t ino, uint64_t new_parent, const char *new_na
 	    struct fs_stat *ret) WARN_UNUSED;
 
 // Reads up to len bytes; *ret_len < len only at the end of the file. buf needs room for len bytes
-// only.
+// only; behind *ret_len it holds anything.
 int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf,
 	    size_t *ret_len) WARN_UNUSED;
+// After the reply to fs_read, in the same thread: asks the host for what will probably be read
+// next.
+void fs_read_ahead(struct fs *fs);
 #define FS_WRITE_KILL 1 // as FS_SET_KILL
 #define FS_WRITE_CACHED \
 	2 // from the kernel's write-back cache: the times are the kernel's, it sends them by itself

@@ -29,17 +29,19 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
+	const struct fuse_server *server = fuse_server_of(req);
 	uint8_t *buf = loop_self()->out;
 	size_t len = 0;
 
 	(void)fi;
-	int err = fs_read(fuse_server_of(req)->fs, ino, (uint64_t)off, size, buf, &len);
-	// Also what a failed read has left.
-	loop_out_used(err != 0 ? size : len);
+	int err = fs_read(server->fs, ino, (uint64_t)off, size, buf, &len);
+	// Also what a failed read has left, and the rest of a last page.
+	loop_out_used(size);
 	if (err != 0)
 		fuse_fail(req, err);
 	else
 		fuse_reply_buf(req, (const char *)buf, len);
+	fs_read_ahead(server->fs);
 }
 
 static void fsync_done(void *arg, int err)

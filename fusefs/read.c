@@ -200,6 +200,15 @@ int data_read(struct fs *fs, struct node *n, uint64_t off, size_t len, uint8_t *
 	return err;
 }
 
+// The bytes to read for `take` bytes at off into a buffer of len: where it has room for the rest of
+// the last page, that is opened where it lies, too.
+static size_t with_last_page(const struct node *n, uint64_t off, size_t take, size_t len)
+{
+	size_t rest = (WARD_PAGE - (off + take) % WARD_PAGE) % WARD_PAGE;
+
+	return n->obj->layout == LAYOUT_TREE && take && rest <= len - take ? take + rest : take;
+}
+
 static size_t pages_touched(uint64_t off, size_t len)
 {
 	return (size_t)((off + len - 1) / WARD_PAGE - off / WARD_PAGE + 1);
@@ -302,7 +311,7 @@ int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf, si
 			}
 			continue;
 		}
-		err = take ? data_read(fs, n, off, take, buf) : 0;
+		err = take ? data_read(fs, n, off, with_last_page(n, off, take, len), buf) : 0;
 		*ret_len = take;
 		if (exclusive) {
 			object_account(fs, n->obj);

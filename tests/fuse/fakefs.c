@@ -530,6 +530,11 @@ static int do_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *
 	return 0;
 }
 
+void fs_read_ahead(struct fs *fs)
+{
+	(void)fs;
+}
+
 int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *ret_len)
 {
 	LOCKED(fs, do_read(fs, ino, off, len, buf, ret_len));
