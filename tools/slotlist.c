@@ -67,13 +67,13 @@ static void add_uses(const struct anchor_claims *claims, struct slotlist *list)
 static int open_with(const struct secret *offer, struct host *host,
 		     const struct vault_sealed *sealed, struct slotlist *list)
 {
-	SECRET_AUTO uint8_t *root_key = NULL;
 	uint8_t mac[ANCHOR_MAC_BYTES];
 	struct anchor_claims claims;
 	struct vault_header *h = malloc(sizeof(*h));
 
 	if (!h)
 		return WERR_NOMEM;
+	SECRET_AUTO uint8_t *root_key = NULL;
 	struct progress *p = progress_start("Deriving the key");
 	int err = vault_unlock(sealed, offer, &root_key, &list->opened_by, mac, h);
 	progress_stop(p);
