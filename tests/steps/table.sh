@@ -50,6 +50,7 @@ step mount-killload 600 full tests/fuse/mounted/killload.py
 step mount-leftovers 600 full tests/fuse/mounted/leftovers.py
 step mount-powercut 900 full tests/fuse/mounted/powercut.py
 step mount-limits 400 full tests/fuse/mounted/limits.py
+step mount-parked 400 full tests/fuse/mounted/parked.py
 step mount-load 600 full tests/fuse/mounted/load.sh
 step mount-stress 600 full tests/fuse/mounted/stress.sh
 step mount-hosts 400 full tests/fuse/mounted/hosts.sh
