@@ -24,7 +24,7 @@ enum {
 	AT_SLOTS = 1024,
 	AT_MASTERS = AT_SLOTS + KEYSLOT_MAX * KEYSLOT_BYTES,
 	MASTER_BYTES = 96,
-	ROTATION_BYTES = 32,
+	ROTATION_BYTES = 40,
 	AT_RESERVED = AT_MASTERS + VAULT_MASTERS_MAX * MASTER_BYTES,
 };
 _Static_assert(AT_MASTERS == 99328, "master records");
@@ -164,11 +164,14 @@ static int check_rotation(const struct vault_header *h)
 	const struct vault_rotation *r = &h->rotation;
 
 	if (r->level == VAULT_ROTATION_NONE)
-		return r->number == 0 && r->incarnation == 0 && r->started_s == 0 ? 0
-										  : WERR_MALFORMED;
+		return r->number == 0 && r->incarnation == 0 && r->started_s == 0 &&
+				       r->max_rate == 0
+			       ? 0
+			       : WERR_MALFORMED;
 	if (r->level > VAULT_ROTATION_CONTENTS)
 		return WERR_UNSUPPORTED;
-	if (r->number == 0 || r->number >> 63 != 0 || r->incarnation == 0)
+	if (r->number == 0 || r->number >> 63 != 0 || r->incarnation == 0 ||
+	    !vault_rate_valid(r->max_rate))
 		return WERR_MALFORMED;
 	if (r->number == ROOT_NUMBER)
 		return r->incarnation == h->root_incarnation ? 0 : WERR_MALFORMED;
@@ -258,6 +261,7 @@ static void parse_rotation(struct rcursor *c, struct vault_rotation *r)
 	r->number = rcursor_u64(c);
 	r->incarnation = rcursor_u64(c);
 	r->started_s = rcursor_u64(c);
+	r->max_rate = rcursor_u64(c);
 	rcursor_zero(c, AT_WRITTEN - AT_ROTATION - ROTATION_BYTES);
 }
 
@@ -365,6 +369,7 @@ static void write_rotation(struct wcursor *c, const struct vault_rotation *r)
 	wcursor_u64(c, r->number);
 	wcursor_u64(c, r->incarnation);
 	wcursor_u64(c, r->started_s);
+	wcursor_u64(c, r->max_rate);
 	wcursor_zero(c, AT_WRITTEN - AT_ROTATION - ROTATION_BYTES);
 }
 

@@ -7,6 +7,7 @@
 #ifndef WARDFS_CRYPTO_VAULT_HEADER_H
 #define WARDFS_CRYPTO_VAULT_HEADER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,7 +48,14 @@ struct vault_rotation {
 	uint64_t number;      // object at whose subtree it is aimed; 1 (the root): everything
 	uint64_t incarnation; // of that object
 	uint64_t started_s;
+	uint64_t max_rate; // bytes a second, VAULT_RATE_MIN..VAULT_RATE_MAX; 0: no limit
 };
+#define VAULT_RATE_MIN 4096u // a page
+#define VAULT_RATE_MAX (1ull << 50)
+static inline bool vault_rate_valid(uint64_t rate)
+{
+	return rate == 0 || (rate >= VAULT_RATE_MIN && rate <= VAULT_RATE_MAX);
+}
 
 // When the vault is locked by itself, and when it destroys itself (daemon/policy.h). All zero:
 // nothing is said.

@@ -115,7 +115,7 @@ const char control_idl[] =
 	"\n"
 	"# Begins a rotation; what opens the vault comes in the descriptor. Without one it takes\n"
 	"# up a rotation that was left incomplete. level: keys or contents; path: inside the\n"
-	"# vault; max_rate: bytes a second.\n"
+	"# vault; max_rate: bytes a second, 4096 at least; 0: no limit.\n"
 	"method Rotate(mount: ?string, level: ?string, path: ?string, max_rate: ?int) -> "
 	"(rotation: Rotation)\n"
 	"method RotateStatus(mount: ?string) -> (rotation: Rotation)\n"

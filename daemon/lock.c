@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/lock_wire.h"
+#include "fusefs/rotate.h"
 
 #define ROUNDS_MAX 4
 // The other side only moves what it has in memory.
@@ -147,6 +148,7 @@ static int send_state(const struct lock_params *p, const struct handover_node *n
 	struct lock_wire m = {.kind = LOCK_WIRE_HAND, .count = len};
 	struct fuse_connection c;
 	int fds[LOCK_WIRE_FDS];
+	struct rotate_status rotation;
 	struct lock_state *state;
 	void *to;
 
@@ -161,6 +163,8 @@ static int send_state(const struct lock_params *p, const struct handover_node *n
 	fuse_server_connection(p->server, &c);
 	state->init_len = c.init_len;
 	memcpy(state->init, c.init, sizeof(state->init));
+	rotate_get_status(p->fs, &rotation);
+	state->rotation_paused = rotation.state == ROTATE_PAUSED;
 	if (len > 0)
 		memcpy(state + 1, nodes, len * sizeof(*nodes));
 	fds[1] = host_posix_lock_fd(p->host);
@@ -243,6 +247,7 @@ static int check_taken(const struct lock_wire *m, const int fds[static LOCK_WIRE
 	memcpy(ret->connection.init, state->init, sizeof(state->init));
 	ret->nodes = (const struct handover_node *)(const void *)(state + 1);
 	ret->nodes_len = m->count;
+	ret->rotation_paused = state->rotation_paused != 0;
 	if (m->parked_count == 0)
 		return 0;
 	err = lock_wire_map(fds[2], m->parked_bytes, &ret->parked);

@@ -43,6 +43,7 @@ struct lock_taken {
 	void *state, *parked; // mapped
 	size_t state_bytes, parked_bytes;
 	size_t parked_count;
+	bool rotation_paused;
 };
 
 // The descriptor that holds the vault's lock, for host_posix_take_lock, and which vault it is.

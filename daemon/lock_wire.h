@@ -53,6 +53,7 @@ struct lock_state {
 	struct lock_identity identity;
 	uint64_t init_len;
 	uint8_t init[sizeof(((struct fuse_connection *)0)->init)];
+	uint64_t rotation_paused; // 0 or 1
 };
 
 // Closes on exit; no SIGPIPE. WERR_INTERRUPTED: the other side is gone.

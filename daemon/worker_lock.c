@@ -16,6 +16,7 @@
 #include "daemon/sandbox.h"
 #include "daemon/scrub.h"
 #include "daemon/worker_private.h"
+#include "fusefs/rotate.h"
 
 #define LOCK_MS_DEFAULT 10000
 // What the kernel has not brought by then waits in it for the unlocking.
@@ -245,6 +246,8 @@ int worker_take_over(struct worker *w)
 
 	if (err)
 		return err;
+	if (t.rotation_paused)
+		rotate_pause(w->fs, true);
 	err = fs_take_over(w->fs, t.nodes, t.nodes_len, &lost);
 	if (!err)
 		err = fuse_server_resume(w->fs, &w->opts, &t.connection, &w->server);

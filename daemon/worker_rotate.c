@@ -59,6 +59,15 @@ static int take_root_key(struct worker_control *w, struct control_call *c, int f
 	return err == WERR_INTERRUPTED ? WERR_LOCKED : err;
 }
 
+// Or nothing.
+static bool is_rate(const json_t *rate)
+{
+	if (!rate || json_is_null(rate))
+		return true;
+	return json_is_integer(rate) && json_integer_value(rate) >= 0 &&
+	       vault_rate_valid((uint64_t)json_integer_value(rate));
+}
+
 int worker_rotate(void *arg, struct control_call *c)
 {
 	struct worker_control *w = arg;
@@ -74,7 +83,7 @@ int worker_rotate(void *arg, struct control_call *c)
 		params.level = VAULT_ROTATION_CONTENTS;
 	else if (level && strcmp(level, "keys") != 0)
 		return control_invalid(c, "level");
-	if (rate && !json_is_null(rate) && (!json_is_integer(rate) || json_integer_value(rate) < 0))
+	if (!is_rate(rate))
 		return control_invalid(c, "max_rate");
 	if (json_is_integer(rate))
 		params.max_rate = (uint64_t)json_integer_value(rate);
@@ -118,7 +127,7 @@ int worker_rotate_pause(void *arg, struct control_call *c)
 
 	if (pause && !json_is_boolean(pause) && !json_is_null(pause))
 		return control_invalid(c, "pause");
-	if (rate && !json_is_null(rate) && (!json_is_integer(rate) || json_integer_value(rate) < 0))
+	if (!is_rate(rate))
 		return control_invalid(c, "max_rate");
 	struct fs *fs = worker_control_fs(w);
 	if (!fs)

@@ -45,6 +45,7 @@ static int check_rest(const struct vault_header *h, const struct vault_header *n
 		    next->rotation.number == h->rotation.number &&
 		    next->rotation.incarnation == h->rotation.incarnation &&
 		    next->rotation.started_s == h->rotation.started_s &&
+		    next->rotation.max_rate == h->rotation.max_rate &&
 		    next->policy.idle_s == h->policy.idle_s &&
 		    next->policy.max_time_s == h->policy.max_time_s &&
 		    memcmp(next->policy.on, h->policy.on, sizeof h->policy.on) == 0 &&

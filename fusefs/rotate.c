@@ -157,10 +157,15 @@ void rotate_set_rate(struct fs *fs, uint64_t max_rate)
 {
 	struct rotation *r = fs->rotation;
 
+	pthread_mutex_lock(&fs->header_lock);
+	if (fs->v->h->rotation.level != VAULT_ROTATION_NONE) {
+		fs->v->h->rotation.max_rate = max_rate;
+	}
 	pthread_mutex_lock(&r->lock);
 	r->status.max_rate = max_rate;
 	pthread_cond_broadcast(&r->cond);
 	pthread_mutex_unlock(&r->lock);
+	pthread_mutex_unlock(&fs->header_lock);
 }
 
 // --- what moves meanwhile ---------------------------------------------------------------------
@@ -603,7 +608,7 @@ static void arm(struct fs *fs, struct rotation *r)
 		.subtree = r->what.number != FS_ROOT,
 		.epochs = fs->v->h->masters_len,
 		.started_s = r->what.started_s,
-		.max_rate = r->status.max_rate,
+		.max_rate = r->what.max_rate,
 	};
 	r->window_ms = now_ms();
 	r->window_bytes = 0;
@@ -668,6 +673,7 @@ static int begin_locked(struct fs *fs, const uint8_t *root_key, const struct rot
 		.number = top->number,
 		.incarnation = top->incarnation,
 		.started_s = params->now_s,
+		.max_rate = params->max_rate,
 	};
 
 	pthread_mutex_lock(&r->lock);
@@ -690,7 +696,6 @@ static int begin_locked(struct fs *fs, const uint8_t *root_key, const struct rot
 	node_ref(fs, top);
 	r->top = top;
 	pthread_mutex_lock(&r->lock);
-	r->status.max_rate = params->max_rate;
 	arm(fs, r);
 	pthread_mutex_unlock(&r->lock);
 	return start_thread(fs);
@@ -704,7 +709,8 @@ int rotate_begin(struct fs *fs, const uint8_t root_key[static ROOT_KEY_BYTES],
 	if (atomic_load(&fs->read_only)) {
 		return WERR_READONLY;
 	}
-	if (params->level != VAULT_ROTATION_KEYS && params->level != VAULT_ROTATION_CONTENTS) {
+	if ((params->level != VAULT_ROTATION_KEYS && params->level != VAULT_ROTATION_CONTENTS) ||
+	    !vault_rate_valid(params->max_rate)) {
 		return WERR_INVALID;
 	}
 	int err = find_path(fs, params->path ? params->path : "", &top);

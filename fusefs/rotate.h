@@ -21,7 +21,7 @@
 struct rotate_params {
 	unsigned level;    // enum vault_rotation_level, not NONE
 	const char *path;  // CONTENTS only: inside the vault, "a/b"; NULL or "": everything
-	uint64_t max_rate; // bytes a second read and written at most; 0: no limit
+	uint64_t max_rate; // bytes of objects sealed again a second, at most (vault_rate_valid)
 	uint64_t now_s;
 };
 
@@ -55,9 +55,9 @@ struct rotate_status {
 int rotate_root_key(struct fs *fs, const struct secret *offer, uint8_t **ret) WARN_UNUSED;
 // Begins: a new epoch, the header says so durably. root_key: of this vault (vault_root_key).
 // WERR_BUSY: one is under way (or was left incomplete; rotate_again takes that up). WERR_READONLY,
-// WERR_AUTH (root key), WERR_INVALID, WERR_NOTFOUND (path), and the errors of writing the header,
-// after which nothing has begun. The work goes on in a thread of the engine, unless it is driven by
-// hand (fs_params.manual).
+// WERR_AUTH (root key), WERR_INVALID (rate, too), WERR_NOTFOUND (path), and the errors of writing
+// the header, after which nothing has begun. The work goes on in a thread of the engine, unless it
+// is driven by hand (fs_params.manual).
 int rotate_begin(struct fs *fs, const uint8_t root_key[static ROOT_KEY_BYTES],
 		 const struct rotate_params *params) WARN_UNUSED;
 // Takes an incomplete one up again. WERR_NOTFOUND: there is none. WERR_BUSY: it is running.
@@ -65,7 +65,10 @@ int rotate_again(struct fs *fs) WARN_UNUSED;
 // For engines driven by hand: a bounded piece of work. *ret_more: there is more. A failure may be
 // followed by another try.
 int rotate_step(struct fs *fs, bool *ret_more) WARN_UNUSED;
+// A pause is the engine's: who hands over to another one, or closes this one, carries it.
 void rotate_pause(struct fs *fs, bool pause);
+// The rate (0, or vault_rate_valid) goes into the header of a rotation that is under way, with its
+// next write, at the latest that of fs_close or fs_hand_over.
 void rotate_set_rate(struct fs *fs, uint64_t max_rate);
 void rotate_get_status(struct fs *fs, struct rotate_status *ret);
 // Waits until the state is another one than `state`, or ms have passed.

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "crypto/vault_header.h"
 #include "daemon/control_client.h"
 #include "tools/edit.h"
 #include "tools/report.h"
@@ -40,7 +41,11 @@ static uint64_t parse_rate(struct argp_state *state, const char *text)
 		argp_failure(state, EXIT_WARD_USAGE, 0,
 			     "--max-rate: '%s' is no rate; write bytes a second, with K, M or G",
 			     text);
-	return (uint64_t)n << shift;
+	const uint64_t rate = (uint64_t)n << shift;
+	if (rate >> shift != n || !vault_rate_valid(rate))
+		argp_failure(state, EXIT_WARD_USAGE, 0,
+			     "--max-rate: '%s' is out of bounds; write at least 4K", text);
+	return rate;
 }
 
 static error_t parse_more(int key, char *arg, struct argp_state *state)

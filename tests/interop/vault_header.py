@@ -364,16 +364,18 @@ class Header:
     def _check_rotation(self):
         """Bytes 960 to 1007: a rotation that is under way."""
         c = Cursor(self.data[960:1008], f'{self.name}: rotation')
-        level, reserved, number, incarnation, started = c.u32(), c.u32(), c.u64(), c.u64(), c.u64()
+        level, reserved, number, incarnation, started, rate = c.u32(), c.u32(), c.u64(), c.u64(), c.u64(), c.u64()
         c.zeros(c.left())
         if level == 0:
-            valid = (number, incarnation, started) == (0, 0, 0)
+            valid = (number, incarnation, started, rate) == (0, 0, 0, 0)
         elif number == 1:
             valid = level in (1, 2) and incarnation == self.root_incarnation
         else:
             valid = level == 2 and 0 < number < 1 << 63 and incarnation != 0
+        valid = valid and (rate == 0 or 4096 <= rate <= 1 << 50)
         check(valid and reserved == 0, f'{self.name}: impossible rotation')
         self.rotation = level, number, incarnation, started
+        self.rotation_rate = rate
 
     def _open_masters(self, key):
         last = (0, 0)

@@ -442,6 +442,7 @@ START_TEST(rotation_is_aimed_at_an_object)
 		{2, 1ull << 63 | 77, 5, WERR_MALFORMED},
 		{0, 1, incarnation, WERR_MALFORMED},
 	};
+
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		put(AT_ROTATION, 4, cases[i].level);
 		put(AT_ROTATION + 8, 8, cases[i].number);
@@ -454,7 +455,22 @@ START_TEST(rotation_is_aimed_at_an_object)
 	put(AT_ROTATION + 8, 8, 77);
 	put(AT_ROTATION + 16, 8, 5);
 	put(AT_ROTATION + 24, 8, 1700000000);
-	remac();
+	static const struct {
+		uint64_t rate;
+		int err;
+	} rates[] = {{1, WERR_MALFORMED},
+		     {VAULT_RATE_MIN - 1, WERR_MALFORMED},
+		     {VAULT_RATE_MAX + 1, WERR_MALFORMED},
+		     {VAULT_RATE_MIN, 0},
+		     {0, 0},
+		     {VAULT_RATE_MAX, 0}};
+	for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
+		put(AT_ROTATION + 32, 8, rates[i].rate);
+		remac();
+		ck_assert_int_eq(vault_header_decode(buf, VAULT_HEADER_BYTES, root, h),
+				 rates[i].err);
+	}
+	ck_assert_uint_eq(h->rotation.max_rate, VAULT_RATE_MAX);
 	ck_assert_int_eq(vault_header_decode(buf, VAULT_HEADER_BYTES, root, h), 0);
 	ck_assert_uint_eq(h->rotation.level, VAULT_ROTATION_CONTENTS);
 	ck_assert_uint_eq(h->rotation.number, 77);
