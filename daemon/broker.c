@@ -86,7 +86,7 @@ static void stop_all(struct broker *b)
 	for (struct bvault *v = b->vaults; v; v = v->next)
 		bvault_stop(v);
 	int rc = 0;
-	while (b->workers && rc != ETIMEDOUT)
+	while ((b->workers || b->endings) && rc != ETIMEDOUT)
 		rc = pthread_cond_timedwait(&b->changed, &b->lock, &until);
 	for (struct bvault *v = b->vaults; rc == ETIMEDOUT && v; v = v->next) {
 		if (v->keyed)

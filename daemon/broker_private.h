@@ -26,6 +26,7 @@ enum bstate {
 	BSTATE_DRAINING,       // being locked
 	BSTATE_LOCKED_MOUNTED, // mounted, served without a key
 	BSTATE_FAILED,         // mounted, but its worker has died
+	BSTATE_ENDING,         // its place is being left; no event tells of it
 	BSTATE_STATES,
 };
 
@@ -38,8 +39,7 @@ struct bworker {
 	struct bvault *vault;
 	enum worker_role role;
 	pid_t pid;
-	int fd; // the channel
-	pthread_t supervisor;
+	int fd;     // the channel
 	int ready;  // has said READY
 	int giving; // was told GIVE
 	int locked; // has said LOCKED
@@ -63,6 +63,13 @@ struct awaiting {
 	int event; // eventfd
 };
 
+// What is done about the mount of a vault that ends.
+enum detach {
+	DETACH_NOT,     // it is gone
+	DETACH,         // taken away if it is there
+	DETACH_OR_STAY, // the vault does not end when it cannot be taken away
+};
+
 struct bvault {
 	struct bvault *next;
 	struct broker *broker;
@@ -83,6 +90,8 @@ struct bvault {
 	struct awaiting *awaiting;   // everybody who waits for its state
 	struct attendant *holder;    // of a Mount in the foreground: hears the log until the end
 	int end_code;                // how the last keyed worker ended
+	char end_detail[256];        // ENDING: more about it
+	enum detach detach;          // ENDING
 	int64_t lost;                // writes lost at the last lock
 	int64_t lock_by_ms;          // DRAINING: broker_now_ms() that ends it
 	int lock_code;               // how the last lock went
@@ -106,6 +115,7 @@ struct broker {
 	pthread_cond_t changed;
 	struct bvault *vaults;
 	unsigned workers; // supervisors that run
+	unsigned endings; // threads that leave the place of a vault
 	int stopping;
 	int had_vault;
 	struct logind *logind; // NULL: nobody has asked for it
@@ -119,6 +129,8 @@ const char *bvault_state_name(enum bstate state);
 // Moves to a state that the table allows, tells watchers. reason: may be NULL. A move that is not
 // allowed, or a vault that does not look as its state says, is a bug: logged, and the vault fails.
 void bvault_enter(struct bvault *v, enum bstate state, const char *reason);
+// The same, of which nobody is told.
+void bvault_enter_silently(struct bvault *v, enum bstate state);
 // Whether the vault looks as its state says.
 int bvault_consistent(const struct bvault *v);
 json_t *bvault_describe(const struct bvault *v);
@@ -128,6 +140,8 @@ json_t *bvault_describe(const struct bvault *v);
 // held.
 int bworker_start(struct bvault *v, enum worker_role role, int fd,
 		  struct bworker **ret) WARN_UNUSED;
+// Starts a thread that nobody joins.
+int broker_thread(void *(*fn)(void *arg), void *arg) WARN_UNUSED;
 // How often a keyed worker of this vault has to report use; -1: never.
 int64_t bworker_activity_ms(const struct bvault *v);
 // Says something to a worker, with a descriptor (the caller's) unless it is -1; does not wait.

@@ -21,17 +21,18 @@ static const struct state_row {
 	enum need mounted; // has a device
 } table[BSTATE_STATES] = {
 	[BSTATE_ABSENT] = {"absent", BIT(LOCKED), ANY, ANY, ANY},
-	[BSTATE_LOCKED] = {"locked", BIT(UNLOCKING) | BIT(ABSENT), YES, NO, NO},
+	[BSTATE_LOCKED] = {"locked", BIT(UNLOCKING) | BIT(ENDING), YES, NO, NO},
 	[BSTATE_UNLOCKING] = {"unlocking",
-			      BIT(OPEN) | BIT(LOCKED_MOUNTED) | BIT(ABSENT) | BIT(FAILED), ANY, ANY,
+			      BIT(OPEN) | BIT(LOCKED_MOUNTED) | BIT(ENDING) | BIT(FAILED), ANY, ANY,
 			      ANY},
-	[BSTATE_OPEN] = {"open", BIT(DRAINING) | BIT(ABSENT) | BIT(FAILED), YES, NO, YES},
+	[BSTATE_OPEN] = {"open", BIT(DRAINING) | BIT(ENDING) | BIT(FAILED), YES, NO, YES},
 	[BSTATE_DRAINING] = {"draining",
-			     BIT(LOCKED_MOUNTED) | BIT(OPEN) | BIT(ABSENT) | BIT(FAILED), ANY, ANY,
+			     BIT(LOCKED_MOUNTED) | BIT(OPEN) | BIT(ENDING) | BIT(FAILED), ANY, ANY,
 			     YES},
-	[BSTATE_LOCKED_MOUNTED] = {"locked-with-mount", BIT(UNLOCKING) | BIT(ABSENT) | BIT(FAILED),
+	[BSTATE_LOCKED_MOUNTED] = {"locked-with-mount", BIT(UNLOCKING) | BIT(ENDING) | BIT(FAILED),
 				   NO, YES, YES},
-	[BSTATE_FAILED] = {"failed", BIT(ABSENT), ANY, ANY, YES},
+	[BSTATE_FAILED] = {"failed", BIT(ENDING), ANY, ANY, YES},
+	[BSTATE_ENDING] = {"ending", BIT(ABSENT) | BIT(FAILED), ANY, ANY, ANY},
 };
 
 const char *bvault_state_name(enum bstate state)
@@ -74,7 +75,7 @@ json_t *bvault_describe(const struct bvault *v)
 	return j;
 }
 
-void bvault_enter(struct bvault *v, enum bstate state, const char *reason)
+void bvault_enter_silently(struct bvault *v, enum bstate state)
 {
 	int allowed = v->state == state || (table[v->state].next & 1u << state);
 
@@ -83,13 +84,18 @@ void bvault_enter(struct bvault *v, enum bstate state, const char *reason)
 		       table[v->state].name);
 	v->state = allowed ? state : BSTATE_FAILED;
 	v->since = time(NULL);
-	if (reason != v->reason)
-		snprintf(v->reason, sizeof(v->reason), "%s", reason ? reason : "");
 	if (!bvault_consistent(v)) {
 		syslog(LOG_CRIT, "%s: does not look as %s should", v->mountpoint,
 		       table[v->state].name);
 		v->state = BSTATE_FAILED;
 	}
+}
+
+void bvault_enter(struct bvault *v, enum bstate state, const char *reason)
+{
+	if (reason != v->reason)
+		snprintf(v->reason, sizeof(v->reason), "%s", reason ? reason : "");
+	bvault_enter_silently(v, state);
 	control_event(v->broker->server, json_pack("{ss so}", "event", table[v->state].name,
 						   "mount", bvault_describe(v)));
 	for (struct awaiting *a = v->awaiting; a; a = a->next)

@@ -77,19 +77,66 @@ static json_t *text_reply(const char *key, const char *text)
 
 // ---- ends ----
 
-static void end_vault(struct bvault *v, int code, const char *detail)
+// Takes the mount away and opens the directory underneath. Both may wait for the filesystem that it
+// lies in: no lock held, and nobody else looks at the guard of what is ending. Non-zero: it is
+// still mounted, and that matters.
+static int leave_place(struct bvault *v)
 {
-	v->end_code = code;
+	if (v->detach != DETACH_NOT && bvault_is_mounted(v) &&
+	    mountpoint_unmount(v->mountpoint, 1) && v->detach == DETACH_OR_STAY)
+		return 1;
+	guard_end(&v->guard);
+	return 0;
+}
+
+static void end_now(struct bvault *v)
+{
 	v->device[0] = 0;
 	v->mount_id = 0;
 	v->unique_id = 0;
-	guard_end(&v->guard);
 	// Whoever hears of the end finds nothing left of a private broker.
 	if (v->broker->p.one_vault)
 		control_unlisten(v->broker->server);
-	bvault_enter(v, BSTATE_ABSENT, detail);
-	bvault_done(v, code, detail);
-	let_go(&v->holder, code, detail);
+	bvault_enter(v, BSTATE_ABSENT, v->end_detail);
+	bvault_done(v, v->end_code, v->end_detail);
+	let_go(&v->holder, v->end_code, v->end_detail);
+}
+
+static void *end_thread(void *arg)
+{
+	struct bvault *v = arg;
+	struct broker *b = v->broker;
+	int stays = leave_place(v);
+
+	pthread_mutex_lock(&b->lock);
+	if (stays)
+		bvault_enter_silently(v, BSTATE_FAILED);
+	else
+		end_now(v);
+	b->endings--;
+	v->users--;
+	broker_sweep(b);
+	pthread_cond_broadcast(&b->changed);
+	pthread_mutex_unlock(&b->lock);
+	return NULL;
+}
+
+static void end_vault(struct bvault *v, int code, const char *detail, enum detach detach)
+{
+	v->end_code = code;
+	v->detach = detach;
+	snprintf(v->end_detail, sizeof(v->end_detail), "%s", detail ? detail : "");
+	bvault_enter_silently(v, BSTATE_ENDING);
+	if (((detach == DETACH_NOT || !v->device[0]) && v->guard.fd < 0) ||
+	    broker_thread(end_thread, v)) {
+		if (leave_place(v))
+			bvault_enter_silently(v, BSTATE_FAILED);
+		else
+			end_now(v);
+		return;
+	}
+	v->broker->endings++;
+	v->users++;
 }
 
 void bvault_fail(struct bvault *v, const char *reason)
@@ -121,7 +168,7 @@ int bvault_is_mounted(const struct bvault *v)
 void bvault_notice_unmount(struct bvault *v)
 {
 	if (v->state == BSTATE_FAILED && !v->keyed && !v->keyless)
-		end_vault(v, v->end_code, "unmounted");
+		end_vault(v, v->end_code, "unmounted", DETACH_NOT);
 }
 
 void bvault_stop(struct bvault *v)
@@ -134,9 +181,8 @@ void bvault_stop(struct bvault *v)
 		w = v->keyless;
 	if (w && bworker_tell(w, CHANNEL_STOP, 0, NULL, -1))
 		bworker_kill(w);
-	if (!w && v->state == BSTATE_FAILED &&
-	    (!bvault_is_mounted(v) || !mountpoint_unmount(v->mountpoint, 1)))
-		bvault_notice_unmount(v);
+	if (!w && v->state == BSTATE_FAILED)
+		end_vault(v, v->end_code, "unmounted", DETACH_OR_STAY);
 }
 
 void bvault_cancel(struct bvault *v)
@@ -197,7 +243,7 @@ static void bury_keyless(struct bvault *v, const struct bworker *w)
 		break;
 	case BSTATE_LOCKED_MOUNTED:
 		if (w->ended)
-			end_vault(v, w->code, "unmounted");
+			end_vault(v, w->code, "unmounted", DETACH_NOT);
 		else
 			bvault_fail(v, "the locked mount has lost its worker");
 		break;
@@ -217,9 +263,7 @@ static void bury_keyed(struct bvault *v, const struct bworker *w)
 	case BSTATE_LOCKED:
 	case BSTATE_UNLOCKING:
 		if (w->role == ROLE_KEYED) {
-			if (bvault_is_mounted(v))
-				(void)!mountpoint_unmount(v->mountpoint, 1);
-			end_vault(v, w->code, w->detail);
+			end_vault(v, w->code, w->detail, DETACH);
 		} else if (v->keyless) {
 			// One that was giving the mount back says READY when it still has it.
 			if (!v->keyless->giving)
@@ -231,7 +275,7 @@ static void bury_keyed(struct bvault *v, const struct bworker *w)
 		break;
 	case BSTATE_OPEN:
 		if (w->ended)
-			end_vault(v, w->code, "unmounted");
+			end_vault(v, w->code, "unmounted", DETACH_NOT);
 		else
 			bvault_fail(v, w->detail);
 		break;
@@ -239,7 +283,7 @@ static void bury_keyed(struct bvault *v, const struct bworker *w)
 		if (w->locked && v->keyless && v->keyless->ready)
 			bvault_enter(v, BSTATE_LOCKED_MOUNTED, v->reason);
 		else if (w->ended && !w->locked)
-			end_vault(v, w->code, "unmounted");
+			end_vault(v, w->code, "unmounted", DETACH_NOT);
 		else if (!w->locked)
 			bvault_fail(v, w->detail);
 		break;
@@ -278,27 +322,29 @@ static void refuse(struct bvault *v, struct bworker *w, int code, const char *te
 	(void)!channel_send(w->fd, &m, -1, 0);
 }
 
-// Closes the directory underneath a mount that was made, or leaves it as it was found. lock held.
-static void close_underneath(struct bvault *v, struct guard *g, int why_not, int mounted)
+// Closes the directory underneath a mount that was made, or leaves it as it was found. Waits for
+// its filesystem. 0: g is closed, and not yet ended.
+static int close_underneath(const struct bvault *v, struct guard *g, int why_not, int mounted)
 {
 	int wanted = v->opts.protect;
 	int hard = mounted ? wanted == PROTECT_ALWAYS : g->stays;
-	char line[160];
 
 	if (mounted)
 		g->stays = wanted == PROTECT_ALWAYS;
 	int err = why_not;
 	if (!err && (mounted ? wanted != PROTECT_NEVER : hard))
 		err = guard_close(g, hard);
-	if (mounted && err && wanted == PROTECT_ALWAYS) {
-		snprintf(line, sizeof(line), "the mount point cannot be protected: %s",
-			 werr_text(err));
-		bvault_tell(v, text_reply("warning", line));
-	}
-	if (mounted && !err)
-		v->guard = *g;
-	else
+	if (err || !mounted)
 		guard_end(g);
+	return err;
+}
+
+static void tell_unprotected(struct bvault *v, int err)
+{
+	char line[160];
+
+	snprintf(line, sizeof(line), "the mount point cannot be protected: %s", werr_text(err));
+	bvault_tell(v, text_reply("warning", line));
 }
 
 // Mounts, and gives the channel away; nothing of it stays here.
@@ -319,8 +365,12 @@ static void hear_mount(struct bvault *v, struct bworker *w)
 	if (!err)
 		err = mountpoint_find(v->mountpoint, &mount);
 	uint64_t unique = err ? 0 : mountpoint_unique_id(v->mountpoint);
+	int open_err = close_underneath(v, &guard, why_not, !err);
 	pthread_mutex_lock(&b->lock);
-	close_underneath(v, &guard, why_not, !err);
+	if (!err && open_err && v->opts.protect == PROTECT_ALWAYS)
+		tell_unprotected(v, open_err);
+	if (!err && !open_err)
+		v->guard = guard;
 	if (!err) {
 		memcpy(v->device, mount.device, sizeof(v->device));
 		v->mount_id = mount.id;

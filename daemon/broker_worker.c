@@ -85,16 +85,17 @@ static void *supervise(void *arg)
 	return NULL;
 }
 
-static int start_supervisor(struct bworker *w)
+int broker_thread(void *(*fn)(void *arg), void *arg)
 {
 	pthread_attr_t attr;
+	pthread_t thread;
 	sigset_t all, old;
 
 	sigfillset(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int err = pthread_create(&w->supervisor, &attr, supervise, w);
+	int err = pthread_create(&thread, &attr, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	return err ? WERR_NOMEM : 0;
@@ -144,7 +145,7 @@ int bworker_start(struct bvault *v, enum worker_role role, int fd, struct bworke
 	if (!err) {
 		err = tell_start(w, fd);
 		if (!err)
-			err = start_supervisor(w);
+			err = broker_thread(supervise, w);
 		if (err) {
 			kill(w->pid, SIGKILL);
 			waitpid(w->pid, NULL, 0);

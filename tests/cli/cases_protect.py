@@ -5,8 +5,8 @@ import signal
 import stat
 import subprocess
 
-from cases_lock import state_of
-from harness import Skipped, case, check, mounted, needs_mounted_root, wait_until
+from cases_lock import Daemon, is_in, state_of
+from harness import PASSPHRASE, Skipped, case, check, mounted, needs_mounted_root, wait_until
 
 OWNER_MODE = 0o751
 
@@ -214,3 +214,36 @@ def what_a_user_closed_is_left_alone(w):
             if mounted(mnt):
                 w.run('umount', mnt)
             subprocess.run(['chattr', '-i', mnt], check=True)
+
+
+@case
+def a_host_that_hangs_holds_up_no_other_vault(w):
+    """A mount point in a frozen vault stands for one on a server that does not answer: what is done to the directory underneath waits
+    for it, and nothing else may."""
+    daemon = Daemon(w)
+    outer, inner, mnt = w.vault('outer'), w.vault('inner'), w.mountpoint()
+    p = w.path('pass')
+    with open(p, 'wb') as f:
+        f.write(PASSPHRASE + b'\n')
+    os.chmod(p, 0o600)
+    w.ok('mount', outer, mnt)
+    place = os.path.join(mnt, 'place')
+    os.mkdir(place, 0o755)
+    needs_records(w, mnt)
+    for verb in ('mount', 'umount'):
+        w.ok('freeze', '--timeout', '40s', mnt)
+        if verb == 'mount':
+            process = w.start('mount', '--passfile', p, inner, place)
+            wait_until(lambda: mounted(place), 'the kernel has mounted it')
+        else:
+            process = w.start('umount', place)
+            wait_until(lambda: is_in(w, place, 'ending'), 'its worker has ended')
+        for _ in range(3):
+            # Answers, although the freezing is not over.
+            check(is_in(w, mnt, 'open'), 'state')
+        check(process.poll() is None, verb + ' did not have to wait')
+        w.ok('thaw', mnt)
+        check(process.wait(60) == 0, verb)
+    check(mode_of(place) == 0o755, oct(mode_of(place)))
+    w.ok('umount', mnt)
+    daemon.end()
