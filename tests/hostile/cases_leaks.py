@@ -3,10 +3,15 @@
 import collections
 import glob
 import os
+import sys
+import types
 import zlib
 
 from base import PAGE, Vault
-from harness import CHEAP, PASSPHRASE, case, check, mounted, wait_until
+from harness import CHEAP, PASSPHRASE, SOURCE, case, check, mounted, wait_until
+
+sys.path.append(os.path.join(SOURCE, 'tests', 'fuse', 'mounted'))
+import insides  # noqa: E402
 
 
 def pages(folder):
@@ -195,6 +200,16 @@ def memory_of(pid):
         return
 
 
+def keys_of(v):
+    """The beginning of every key of a vault that is not mounted, from the root key to those of objects."""
+    passfile = v.w.path('pass')
+    with open(os.open(passfile, os.O_WRONLY | os.O_CREAT, 0o600), 'wb') as f:
+        f.write(PASSPHRASE + b'\n')
+    keys = insides.record_keys(types.SimpleNamespace(dir=v.dir, passfile=passfile))
+    check(len(keys) >= 15, f'{len(keys)} keys are known')
+    return [part for _, part in insides.key_parts(keys)]
+
+
 def found_in(pids, secrets):
     return [(pid, secret[:12]) for pid in pids for data in memory_of(pid) for secret in secrets if secret in data]
 
@@ -263,14 +278,22 @@ def the_worker_leaves_no_core(w):
 def nothing_is_left_after_an_unmount(w):
     """In no process of wardfs that is still there, and the passphrase is gone as soon as the vault is open."""
     v = used(w)
+    v.umount()
+    keys = keys_of(v)
+    v.mount()
+    check(v.read(NAME.decode()) == TEXT * 400, 'what was written')
     ours = {v.process.pid, v.status()['pid'], v.status()['broker_pid']}
     check(found_in(ours, [PASSPHRASE, SECRET]) == [], f'a passphrase stays: {found_in(ours, [PASSPHRASE, SECRET])}')
     # The search finds what is there: the worker keeps names while the vault is open.
     check(found_in([v.status()['pid']], [NAME]), 'the name is not seen where it must be')
     worker = v.status()['pid']
+    # So it does with keys, where this kernel does not hide them even from root.
+    check(insides.hides_memory(worker) or found_in([worker], keys), 'no key is seen where they must be')
+    check(found_in([os.getpid()], keys[:1]), 'a key is not seen in this process')
+    check(found_in(ours - {worker}, keys) == [], 'keys in a process that needs none')
     v.umount()
     wait_until(lambda: worker not in processes(), 'the worker has ended')
-    left = found_in(processes(), [PASSPHRASE, SECRET, NAME, TEXT])
+    left = found_in(processes(), [PASSPHRASE, SECRET, NAME, TEXT, *keys])
     check(left == [], f'{left}')
 
 
