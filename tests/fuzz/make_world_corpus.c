@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 
 #include "crypto/anchor_codec.h"
+#include "crypto/cursor.h"
 #include "fusefs/journal.h"
+#include "fusefs/tree.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/world.h"
 
@@ -177,17 +179,106 @@ static void make_anchor(void)
 	write_file("corpus/anchor", "file", "WARDANC\x01\x01\0\0\0\0\0\0\0\x01\0\0\0", 20);
 }
 
+// What fuzz_node takes: seals of the header, then operations.
+#define ROOT_BYTES (85u * 32)
+#define OP_BYTES 16u
+#define OPS_MAX 60u
+
+enum { OP_GET, OP_SEEK, OP_SET, OP_DROP, OP_SEAL, OP_PLACE };
+
+static uint8_t node_seed[ROOT_BYTES + OPS_MAX * OP_BYTES];
+static size_t node_size;
+
+static void node_seals(unsigned from, unsigned to)
+{
+	memset(node_seed, 0, sizeof(node_seed));
+	node_size = ROOT_BYTES;
+	for (size_t i = from * 32u; i < to * 32u; i++)
+		node_seed[i] = i % 32 < 28 ? (uint8_t)(i / 32 + i) : i % 32 == 28;
+}
+
+static void node_op(uint8_t verb, uint64_t index, uint8_t pages, uint32_t more)
+{
+	uint8_t *op = node_seed + node_size;
+
+	FUZZ_NEED(node_size + OP_BYTES <= sizeof(node_seed));
+	op[0] = verb;
+	le64_put(op + 1, index);
+	op[10] = (uint8_t)(pages - 1);
+	le32_put(op + 11, more);
+	op[15] = 1;
+	node_size += OP_BYTES;
+}
+
+static void node_write(const char *name)
+{
+	write_file("corpus/node", name, node_seed, node_size);
+}
+
+// Where one level of the tree ends and the next one begins: 80 direct pages, 128, 128^2 ….
+static const uint64_t node_borders[] = {0, 80, 208, 16592, 2113744, 270549200, TREE_PAGES_MAX};
+#define BORDERS (sizeof(node_borders) / sizeof(node_borders[0]))
+
+// Every operation on both sides of each border; of an object without pages, or with all roots.
+static void make_node_borders(const char *name, unsigned from, unsigned to)
+{
+	node_seals(from, to);
+	for (size_t i = 0; i < BORDERS; i++) {
+		const uint64_t at = node_borders[i] ? node_borders[i] - 1 : 0;
+
+		node_op(OP_SET, at, 3, 1);
+		node_op(OP_GET, at, 64, 0);
+		node_op(OP_SEEK, at, 1, i & 1);
+		node_op(OP_PLACE, at, 1, 0);
+	}
+	node_op(OP_SEAL, 0, 1, 0);
+	for (size_t i = 0; i < BORDERS; i++)
+		node_op(OP_DROP, node_borders[i], 1, i & 1 ? 1 : 100000);
+	for (size_t i = 0; i < BORDERS; i++)
+		node_op(OP_SEEK, node_borders[i], 1, 1);
+	node_op(OP_SEAL, 0, 1, 0);
+	node_write(name);
+}
+
+// Nodes come into being, are sealed, and go again.
+static void make_node_life(void)
+{
+	node_seals(0, 0);
+	for (unsigned i = 0; i < 8; i++) {
+		node_op(OP_SET, 200u * i, 64, 1);
+		node_op(OP_SET, 20000u * i + 16000, 64, 1);
+		node_op(OP_SEAL, 0, 1, 0);
+		node_op(OP_SET, 200u * i, 32, 0);
+		node_op(OP_GET, 200u * i, 64, 0);
+	}
+	node_op(OP_DROP, 90, 1, UINT32_MAX);
+	node_op(OP_SEAL, 0, 1, 0);
+	node_op(OP_SEEK, 0, 1, 0);
+	node_write("life");
+}
+
 static void make_node(void)
 {
-	static uint8_t seed[85 * 32 + 16 * 40];
+	static uint8_t seed[ROOT_BYTES + 40 * OP_BYTES];
 
-	for (size_t i = 0; i < 85 * 32; i++)
+	for (size_t i = 0; i < ROOT_BYTES; i++)
 		seed[i] = i % 32 < 28 ? (uint8_t)(i / 32 + i) : i % 32 == 28;
-	for (size_t i = 85 * 32; i < sizeof(seed); i++)
+	for (size_t i = ROOT_BYTES; i < sizeof(seed); i++)
 		seed[i] = (uint8_t)(i * 37 + i / 16);
 	write_file("corpus/node", "full", seed, sizeof(seed));
-	memset(seed, 0, 85 * 32);
+	memset(seed, 0, ROOT_BYTES);
 	write_file("corpus/node", "empty", seed, sizeof(seed));
+	make_node_borders("borders", 0, 0);
+	make_node_borders("borders_loaded", 0, 85);
+	make_node_borders("borders_roots", 80, 85);
+	make_node_life();
+	node_seals(0, 85);
+	// Seals that break a rule: no generation of a data key, reserved bytes.
+	for (unsigned i = 0; i < 85; i++)
+		node_seed[i * 32 + 28 + i % 4] ^= (uint8_t)(i % 3 + 1);
+	node_op(OP_SEEK, 0, 1, 1);
+	node_op(OP_GET, 70, 64, 0);
+	node_write("broken_seals");
 }
 
 int main(int argc, char **argv)

@@ -25,10 +25,8 @@ one() {
 	name=$(basename "$target")
 	name=${name#fuzz_}
 	found=$(mktemp -d "$WARDFS_TEST_TMP/fuzz.XXXXXX") || return 1
-	local dictionary=()
-	[ ! -e "$WARDFS_SRC/tests/fuzz/dict/$name.dict" ] || dictionary=(-dict="$WARDFS_SRC/tests/fuzz/dict/$name.dict")
 	if (cd "$found" && "$dir/$target" -runs=0 "$WARDFS_SRC/tests/fuzz/corpus/$name" &&
-		mkdir new && "$dir/$target" -max_total_time=5 -print_final_stats=1 ${dictionary[@]+"${dictionary[@]}"} new \
+		mkdir new && "$dir/$target" -max_total_time=5 -print_final_stats=1 "-dict=$WARDFS_SRC/tests/fuzz/dict/$name.dict" new \
 		"$WARDFS_SRC/tests/fuzz/corpus/$name") >"$found/log" 2>&1; then
 		echo "ok fuzz: $name ($(grep -o 'number_of_executed_units: .*' "$found/log" | grep -o '[0-9]*') inputs)"
 	else
