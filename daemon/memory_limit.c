@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
+#define SHARE_DEFAULT_MIB 256u
 #define SHARE_LEAST_MIB 16u
 
 // A file with one number, or the word "max"; UINT64_MAX where there is none.
@@ -85,7 +86,7 @@ uint64_t memory_limit(void)
 
 unsigned memory_share(unsigned asked_mib, uint64_t limit)
 {
-	uint64_t most = limit / 4 >> 20, share = asked_mib ? asked_mib : MEMORY_SHARE_DEFAULT_MIB;
+	uint64_t most = limit / 4 >> 20, share = asked_mib ? asked_mib : SHARE_DEFAULT_MIB;
 
 	share = share > most ? most : share;
 	return share < SHARE_LEAST_MIB ? SHARE_LEAST_MIB : (unsigned)share;

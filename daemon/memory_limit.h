@@ -12,7 +12,6 @@ uint64_t memory_limit(void);
 // for tests.
 uint64_t memory_limit_below(const char *root, uint64_t machine);
 
-#define MEMORY_SHARE_DEFAULT_MIB 256u
 // The engine's share in MiB (fs_params_memory) for what was asked for (0: 256), at most a quarter
 // of the limit in bytes, at least 16.
 unsigned memory_share(unsigned asked_mib, uint64_t limit);

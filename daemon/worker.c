@@ -398,10 +398,6 @@ static int run(struct worker *w)
 	(void)mallopt(M_ARENA_MAX, 1);
 	// Before the sandbox hides /sys.
 	w->memory_mib = memory_share(w->opts.memory_mib, memory_limit());
-	// Each thread would keep what it once used in an arena of its own: with little memory that
-	// is more than all limits together.
-	if (w->memory_mib < MEMORY_SHARE_DEFAULT_MIB)
-		mallopt(M_ARENA_MAX, 1);
 	int err = look_at_vault(w, &host);
 	if (err)
 		return fail(w, STAGE_VAULT, err);

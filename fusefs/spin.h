@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 // The longest look.
-#define SPIN_NS 50000
+#define SPIN_NS 100000
 // Requests between two tries while it does not succeed: doubled from least to most.
 #define SPIN_SKIP_LEAST 16u
 #define SPIN_SKIP_MOST 4096u
