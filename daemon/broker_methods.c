@@ -360,6 +360,7 @@ int broker_await(struct bvault *v, enum bstate state, int is, struct control_cal
 		return WERR_MFILE;
 	pthread_mutex_lock(&b->lock);
 	here.next = v->awaiting;
+	// cppcheck-suppress autoVariables ; taken out again below
 	v->awaiting = &here;
 	pthread_mutex_unlock(&b->lock);
 	while (!err && !is_over(v, state, is)) {
