@@ -23,7 +23,7 @@ QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": su
 class Vault:
     def __init__(self, wardfs, work, name):
         self.wardfs, self.dir, self.mnt = wardfs, f"{work}/{name}", f"{work}/mnt-{name}"
-        self.key = f"{work}/pass"
+        self.key, self.files = f"{work}/pass", 0
         os.mkdir(self.mnt)
         self.run("init", "--passfile", self.key, *CHEAP, self.dir)
 
@@ -43,6 +43,7 @@ class Vault:
         self.run("umount", self.mnt)
 
     def fill(self, files):
+        self.files = files
         for n in range(files):
             if n % 1000 == 0:
                 os.mkdir(f"{self.mnt}/{n // 1000}")
@@ -84,28 +85,33 @@ def row(what, times, kdf):
           f"without the derivation {statistics.median(times) - kdf:6.1f} ms", flush=True)
 
 
-def measure(vault, what, times, kdf):
-    mounts, unlocks = [], []
+def measure(vaults, way, times, kdf):
+    """All of them in turn, so that what else the machine does hits each of them."""
+    mounts, unlocks = {}, {}
     for _ in range(times):
-        mounts.append(vault.usable_after(vault.mount))
-        vault.lock()
-        unlocks.append(vault.usable_after(vault.unlock))
-        vault.umount()
-    row(f"mount, {what}", mounts, kdf)
-    row(f"unlock, {what}", unlocks, kdf)
+        for vault in vaults:
+            mounts.setdefault(vault, []).append(vault.usable_after(vault.mount))
+            vault.lock()
+            unlocks.setdefault(vault, []).append(vault.usable_after(vault.unlock))
+            vault.umount()
+    for vault in vaults:
+        row(f"mount, {vault.files} files, {way}", mounts[vault], kdf)
+        row(f"unlock, {vault.files} files, {way}", unlocks[vault], kdf)
 
 
 def latencies(wardfs, work, files, times):
+    vaults = []
+    for count in files:
+        vaults.append(Vault(wardfs, work, f"v{count}"))
+        vaults[-1].mount()
+        vaults[-1].fill(count)
+        vaults[-1].umount()
+    os.sync()  # what filling left to the disk is no part of an unlocking
     kdf = statistics.median(kdf_ms(wardfs) for _ in range(5))
     print(f"key derivation: {kdf:.1f} ms")
-    for count in files:
-        vault = Vault(wardfs, work, f"v{count}")
-        vault.mount()
-        vault.fill(count)
-        vault.umount()
-        measure(vault, f"{count} files, a worker of its own", times, kdf)
-        with Daemon(wardfs):
-            measure(vault, f"{count} files, through wardfsd", times, kdf)
+    measure(vaults, "a worker of its own", times, kdf)
+    with Daemon(wardfs):
+        measure(vaults, "through wardfsd", times, kdf)
 
 
 def dd(*words):
