@@ -5,6 +5,7 @@ be made: told to plan with 16 MiB): overwriting, an mmap writer, small files. Wh
 bounded, nobody is killed, and in the end all of it is there."""
 import mmap
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -152,6 +153,8 @@ class Test:
                 w.wait()
         self.vault.clean_up()
         self.host.clear()
+        if not os.path.ismount(self.host.path):
+            shutil.rmtree(self.work, ignore_errors=True)
         if self.group:
             try:
                 os.rmdir(self.group)
