@@ -149,6 +149,7 @@ static int try_calls(void *arg)
 	char byte;
 	struct iovec iov = {&byte, 1};
 	const struct rlimit limit = {1, 1};
+	int pair[2];
 
 	(void)arg;
 	if (!given.seccomp)
@@ -156,6 +157,8 @@ static int try_calls(void *arg)
 	REFUSED(execve("/bin/true", argv, NULL), EPERM, 1);
 	REFUSED(socket(AF_INET, SOCK_STREAM, 0), EPERM, 2);
 	REFUSED(socket(AF_UNIX, SOCK_STREAM, 0), EPERM, 3);
+	REFUSED(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), EPERM, 15);
+	REFUSED(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), EPERM, 16);
 	const struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(1)};
 	REFUSED(connect(report[0], (const struct sockaddr *)&in, sizeof(in)), EPERM, 4);
 	REFUSED(ptrace(PTRACE_ATTACH, getppid(), NULL, NULL), EPERM, 5);
