@@ -50,9 +50,8 @@ static int record_path(const char *dir, char *buf, size_t cap)
 
 	for (const char *p = dir; *p; p++)
 		hash = (hash ^ (unsigned char)*p) * 1099511628211ull;
-	if (statedir_path(base, sizeof(base)))
+	if (statedir_own(base, sizeof(base)))
 		return -1;
-	(void)mkdir(base, 0700);
 	int n = snprintf(buf, cap, "%s/attempts-%016" PRIx64, base, hash);
 	return n < 0 || (size_t)n >= cap ? -1 : 0;
 }

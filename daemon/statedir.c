@@ -56,6 +56,17 @@ static int make_parents(char *path)
 	return 0;
 }
 
+int statedir_own(char *buf, size_t cap)
+{
+	int err = statedir_path(buf, cap);
+
+	if (!err)
+		err = make_parents(buf);
+	if (!err && mkdir(buf, 0700) && errno != EEXIST)
+		err = werr_from_errno(errno);
+	return err;
+}
+
 // What others can write to is no place for it: they could put an older one back.
 static int check_own(const char *path)
 {

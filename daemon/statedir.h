@@ -14,6 +14,8 @@
 
 // The folder of all vaults. WERR_NOTFOUND: there is no home directory.
 int statedir_path(char *buf, size_t cap) WARN_UNUSED;
+// The same, and makes it with what is missing above it, for this user only.
+int statedir_own(char *buf, size_t cap) WARN_UNUSED;
 // The folder of one vault; it need not exist.
 int statedir_vault_path(const uint8_t vault_id[static VAULT_ID_BYTES], char *buf,
 			size_t cap) WARN_UNUSED;

@@ -2,6 +2,7 @@
 """wardfs policy: what the vault's header says about locking, and the destruction after too many failed attempts."""
 import json
 import os
+import stat
 import subprocess
 import time
 
@@ -128,6 +129,20 @@ def too_many_attempts_destroy_the_keys(w):
     w.ok('mount', v, mnt)
     check(get(os.path.join(mnt, 'file')) == 'here\n', 'content')
     w.ok('umount', mnt)
+
+
+@case
+def attempts_are_counted_where_no_state_folder_is_yet(w):
+    """Read-only, nobody else makes it."""
+    v, mnt = both(w)
+    w.ok('policy', '--wipe-after', '3', '--yes-wipe', v)
+    fresh = dict(w.env(), XDG_STATE_HOME=w.path('new', 'state'))
+    for _ in range(3):
+        done = w.run('mount', '--ro', v, mnt, stdin=b'wrong\n', env=fresh)
+        check(done.returncode == 3, done)
+    check(b'destroyed' in done.stderr, done)
+    check(stat.S_IMODE(os.stat(w.path('new')).st_mode) == 0o700, 'the mode of what was made')
+    check(w.run('mount', '--ro', v, mnt, env=fresh).returncode != 0, 'the keys are still there')
 
 
 @case
