@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -64,7 +66,8 @@ static int read_record(int fd, unsigned *ret_mode, int *ret_stays)
 }
 
 // The flag first: nothing else can be changed under it. Then the mode: of a directory of mode 0 its
-// own owner cannot read the attribute.
+// own owner cannot read the attribute. The record of one that is not closed is stale, or was
+// written by somebody who may write there: what it says does not count.
 static int undo(int fd, int *ret_stays)
 {
 	unsigned mode = 0;
@@ -80,6 +83,11 @@ static int undo(int fd, int *ret_stays)
 	if (!read_record(fd, &mode, ret_stays)) {
 		if (blind && !immutable)
 			(void)!fchmod(fd, 0);
+		return 0;
+	}
+	if (!guard_is_closed(st.st_mode) && !immutable) {
+		*ret_stays = 0;
+		(void)!fremovexattr(fd, record_name());
 		return 0;
 	}
 	int err = immutable ? set_immutable(fd, 0) : 0;
@@ -111,10 +119,19 @@ static int check_empty(int fd)
 	return err;
 }
 
+// The path is resolved already: a link in it was put there since.
+static int open_place(const char *path, int flags)
+{
+	const struct open_how how = {.flags = (uint64_t)flags, .resolve = RESOLVE_NO_SYMLINKS};
+	int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+	return fd < 0 && errno == ENOSYS ? open(path, flags) : fd;
+}
+
 // A directory of mode 0 opens for its owner only when it is given back for a moment.
 static int open_closed(const char *path)
 {
-	int place = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), fd = -1;
+	int place = open_place(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), fd = -1;
 	char name[64];
 	struct stat st;
 
@@ -139,7 +156,7 @@ int guard_open(const char *path, struct guard *ret)
 	// An automount point would wait for the very mount that is being made.
 	if (!mountpoint_find(path, &m))
 		return WERR_BUSY;
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = open_place(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 && errno == EACCES)
 		fd = open_closed(path);
 	if (fd < 0)

@@ -158,6 +158,29 @@ def a_closed_folder_is_given_back_after_a_crash(w):
 
 
 @case
+def what_its_owner_has_opened_stays_as_it_is(w):
+    """After a crash by chmod; or with a record that is none of ours, by somebody who may write there."""
+    if os.path.exists('/run/wardfs/control'):
+        raise Skipped('a wardfsd is not to be killed')
+    v, mnt = prepare(w, 65534)
+    needs_records(w, mnt, 65534)
+    for options in ((), ('-o', 'protect')):
+        crash(w, v, mnt, 65534, *options)
+        os.chmod(mnt, 0o700)
+        w.ok('mount', v, mnt, user=65534)
+        w.ok('umount', mnt, user=65534)
+        check(mode_of(mnt) == 0o700 and os.listxattr(mnt) == [], f'{mode_of(mnt):o} after crash, chmod and mount')
+    for record in (b'7777 0', b'0777 1'):
+        os.setxattr(mnt, 'user.wardfs.underneath', record)
+        w.ok('umount', '--unprotect', mnt, user=65534)
+        check(mode_of(mnt) == 0o700 and os.listxattr(mnt) == [], f'{mode_of(mnt):o} after --unprotect')
+        os.setxattr(mnt, 'user.wardfs.underneath', record)
+        w.ok('mount', v, mnt, user=65534)
+        w.ok('umount', mnt, user=65534)
+        check(mode_of(mnt) == 0o700 and os.listxattr(mnt) == [], f'{mode_of(mnt):o} after a mount')
+
+
+@case
 def what_cannot_be_given_back_is_told(w):
     """Root does not act on a user's record, nor a user on root's; what was closed by neither is left alone."""
     if os.path.exists('/run/wardfs/control'):
