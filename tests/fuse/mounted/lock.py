@@ -152,7 +152,7 @@ class Dd:
 def make_writer(turn, path):
     if turn % 2 == 0:
         return Writer(path)
-    if turn % 20 == 1:
+    if turn % 34 == 1:
         return Dd(path)  # as fast as it can, which is much to check afterwards
     return Dd(path, "oflag=dsync" if turn % 4 == 1 else "oflag=direct")
 
