@@ -19,6 +19,7 @@
 #define PASSES_MAX 200u // then it is not going to end
 #define RETRY_MS 1000u  // while the host is full or failing
 #define RATE_WINDOW_MS 3000u
+#define RATE_LEAST_MS 250u // for a first guess
 
 static uint64_t now_ms(void)
 {
@@ -104,7 +105,11 @@ void rotate_get_status(struct fs *fs, struct rotate_status *ret)
 	struct rotation *r = fs->rotation;
 
 	pthread_mutex_lock(&r->lock);
+	const uint64_t elapsed = now_ms() - r->window_ms;
 	*ret = r->status;
+	if (ret->rate == 0 && elapsed >= RATE_LEAST_MS) { // the first window has not ended yet
+		ret->rate = r->window_bytes * 1000 / elapsed;
+	}
 	ret->epoch = atomic_load(&fs->epoch);
 	if (r->paused && r->active && ret->state != ROTATE_INCOMPLETE) {
 		ret->state = ROTATE_PAUSED;
@@ -116,7 +121,13 @@ void rotate_get_status(struct fs *fs, struct rotate_status *ret)
 	if (ret->bytes_done > ret->bytes_total) {
 		ret->bytes_done = ret->bytes_total;
 	}
-	ret->left_s = ret->rate ? (ret->bytes_total - ret->bytes_done) / ret->rate : UINT64_MAX;
+	// Nothing was done yet, or a first piece at once: the limit tells how long it takes at
+	// least.
+	uint64_t rate = ret->rate;
+	if (ret->max_rate && (rate == 0 || rate > ret->max_rate)) {
+		rate = ret->max_rate;
+	}
+	ret->left_s = rate ? (ret->bytes_total - ret->bytes_done) / rate : UINT64_MAX;
 }
 
 static void deadline(struct timespec *ts, uint64_t ms)
@@ -264,7 +275,9 @@ static int first_pass(struct fs *fs, struct rotation *r)
 		node_ref(fs, fs->root);
 		r->top = fs->root;
 	}
-	return start_pass(fs, r, r->top ? PASS_COUNT : PASS_FIND);
+	// What was written before the beginning counts, and is then where the entries say it.
+	int err = checkpoint_run(fs);
+	return err ? err : start_pass(fs, r, r->top ? PASS_COUNT : PASS_FIND);
 }
 
 // Nothing in the vault directory changes while it is frozen, the header neither.
@@ -448,6 +461,14 @@ int rotate_step(struct fs *fs, bool *ret_more)
 
 // --- the thread -------------------------------------------------------------------------------
 
+// Bytes in so many milliseconds.
+static uint64_t allowance(uint64_t rate, uint64_t ms)
+{
+	uint64_t bytes;
+
+	return (__builtin_mul_overflow(rate, ms, &bytes) ? UINT64_MAX : bytes) / 1000;
+}
+
 // Pause, the limit of the rate, and the time until another try. False: the engine closes.
 static bool may_go_on(struct rotation *r, bool later, uint64_t *begun_ms, uint64_t *begun_bytes)
 {
@@ -470,7 +491,14 @@ static bool may_go_on(struct rotation *r, bool later, uint64_t *begun_ms, uint64
 			continue;
 		}
 		rate = r->status.max_rate;
-		if (rate == 0 || done <= rate / 1000 * (now - *begun_ms) + rate / 8) {
+		uint64_t allowed = allowance(rate, now - *begun_ms);
+		// Time in which little was done, as the host was slow, is not made up for.
+		if (rate == 0 || allowed > done + rate) {
+			*begun_ms = now;
+			*begun_bytes = r->status.bytes_done;
+			break;
+		}
+		if (done <= allowed + rate / 8) {
 			break;
 		}
 		deadline(&due, 20);

@@ -33,13 +33,13 @@ static void draw(const struct rotate_status *st)
 	for (unsigned i = 0; i < BAR_CELLS; i++)
 		bar[i] = i < cells ? '#' : '.';
 	bar[BAR_CELLS] = 0;
-	if (st->left_s != UINT64_MAX && st->rate)
+	if (st->left_s != UINT64_MAX)
 		snprintf(left, sizeof(left), ", %" PRIu64 ":%02" PRIu64 " left", st->left_s / 60,
 			 st->left_s % 60);
 	dprintf(STDERR_FILENO,
-		"\r\033[K[%s] %3u %%, %" PRIu64 " of %" PRIu64 " objects, %.1f MB/s%s %s", bar,
+		"\r\033[K[%s] %3u %%, %" PRIu64 " of %" PRIu64 " objects, %.*f MB/s%s %s", bar,
 		(unsigned)(st->bytes_done * 100 / total), st->objects_done, st->objects_total,
-		(double)st->rate / 1e6, left, words[st->state]);
+		st->rate < 100000 ? 3 : 1, (double)st->rate / 1e6, left, words[st->state]);
 }
 
 void rotate_show(const struct rotate_request *r, const struct rotate_status *st)

@@ -174,8 +174,9 @@ static void print_rotation(const json_t *state)
 	printf("  rotation: %s, of the %s%s", word, level ?: "?",
 	       json_is_true(json_object_get(rotation, "subtree")) ? " of a part" : "");
 	if (strcmp(word, "ended") != 0 && total > 0)
-		printf(", %lld %%, %.1f MB/s",
+		printf(", %lld %%, %.*f MB/s",
 		       (long long)(number(rotation, "bytes_done") * 100 / total),
+		       number(rotation, "rate") < 100000 ? 3 : 1,
 		       (double)number(rotation, "rate") / 1e6);
 	if (json_object_get(rotation, "left_s") && !strcmp(word, "running"))
 		printf(", %lld:%02lld left", (long long)left / 60, (long long)left % 60);

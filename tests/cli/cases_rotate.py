@@ -167,6 +167,26 @@ def rotate_pauses_resumes_and_refuses_a_second(w):
 
 
 @case
+def rotate_counts_what_was_just_written(w):
+    """A file that was written a moment before is in the totals, and how long it takes is said from the start."""
+    v, mnt = both(w)
+    w.ok('mount', v, mnt)
+    size = 4 << 20
+    with open(os.path.join(mnt, 'new'), 'wb') as f:
+        f.write(os.urandom(size))
+    w.ok('rotate', '--contents', '--background', '--max-rate', '20K', mnt)
+    wait_until(lambda: rotation(w, mnt)['state'] == 'running', 'the contents are sealed again')
+    state = rotation(w, mnt)
+    check(state['bytes_total'] >= size and state['bytes_done'] < size // 2, repr(state))
+    check((size // 2) // (20 << 10) <= state['left_s'] <= 3600, repr(state))
+    wait_until(lambda: rotation(w, mnt)['rate'] > 0, 'a rate is told')
+    check(0 < rotation(w, mnt)['left_s'], 'no time is left')
+    w.ok('rotate', '--resume', '--max-rate', '1G', mnt)
+    wait_until(lambda: rotation(w, mnt)['state'] == 'ended', 'the rotation ended', 60)
+    w.ok('umount', mnt)
+
+
+@case
 def rotate_goes_on_at_the_next_mount(w):
     v, mnt, want = filled(w, big=20 << 20)
     w.ok('mount', v, mnt)
