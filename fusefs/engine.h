@@ -179,7 +179,7 @@ struct node {
 
 #define NODE_BUCKETS_MIN 1024
 // Seals under one key with random nonces: a new key is due, and none is made any more.
-#define SEALS_RENEW (1ull << 31)
+#define SEALS_RENEW (1ull << 30)
 #define SEALS_MAX (1ull << 32)
 
 struct fsync_request {
@@ -598,6 +598,9 @@ void rotation_free(struct fs *fs);
 void rotation_renewed(struct fs *fs);
 // A node stands elsewhere now, where the walk may have been already. names_lock held.
 void rotation_moved(struct fs *fs, struct node *n);
+// A node is of the current epoch now, but had no room for a new data key: a walk that goes by the
+// epoch would pass it by. n->lock held.
+void rotation_full(struct fs *fs, struct node *n);
 
 // --- log.c ---
 void fs_log(struct fs *fs, int priority, const char *fmt, ...)

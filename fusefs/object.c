@@ -658,11 +658,15 @@ int object_need_keys(struct fs *fs, struct node *n)
 	if (object_keys_newest(next) != object_keys_newest(o->keys)) {
 		o->data_seals = 0;
 	}
+	bool full = object_keys_newest(next) == object_keys_newest(o->keys);
 	object_keys_free(o->keys);
 	o->keys = next;
 	o->keys_logged = false;
 	o->header_seals = 0;
 	n->epoch = epoch;
+	if (full) {
+		rotation_full(fs, n);
+	}
 	return 0;
 }
 

@@ -181,13 +181,10 @@ void rotate_set_rate(struct fs *fs, uint64_t max_rate)
 
 // --- what moves meanwhile ---------------------------------------------------------------------
 
-void rotation_moved(struct fs *fs, struct node *n)
+static void note(struct fs *fs, struct node *n)
 {
 	struct rotation *r = fs->rotation;
 
-	if (!n) {
-		return;
-	}
 	pthread_mutex_lock(&r->lock);
 	if (r->active && r->status.state != ROTATE_INCOMPLETE && !n->rotate_queued &&
 	    r->what.number == FS_ROOT) {
@@ -206,6 +203,23 @@ void rotation_moved(struct fs *fs, struct node *n)
 			r->queue[r->queue_len++] = n;
 		}
 	}
+	pthread_mutex_unlock(&r->lock);
+}
+
+void rotation_moved(struct fs *fs, struct node *n)
+{
+	if (n) {
+		note(fs, n);
+	}
+}
+
+void rotation_full(struct fs *fs, struct node *n)
+{
+	struct rotation *r = fs->rotation;
+
+	note(fs, n);
+	pthread_mutex_lock(&r->lock);
+	r->found_unnoted |= r->active; // also when this pass is at its end already
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -234,9 +248,9 @@ static void forget_moved(struct fs *fs, struct rotation *r)
 
 static int walk_moved(struct fs *fs, struct rotation *r, struct node *n)
 {
-	int err = r->pass == PASS_WORK ? rotate_object(fs, r, n) : 0;
+	int err = rotate_object(fs, r, n);
 
-	if (err == 0 && r->pass == PASS_WORK && n->type == OBJECT_DIR) {
+	if (err == 0 && n->type == OBJECT_DIR) {
 		err = rotate_push(fs, r, n);
 	}
 	if (err) {
@@ -371,6 +385,7 @@ static int end_of_pass(struct fs *fs, struct rotation *r)
 	if (err) {
 		return err;
 	}
+	r->resumed = r->resumed && (r->pass != PASS_WORK || r->status.failed);
 	if (r->pass == PASS_FIND) {
 		return r->top ? start_pass(fs, r, PASS_COUNT) : end_rotation(fs, r);
 	}
@@ -438,7 +453,7 @@ static int one_step(struct fs *fs, struct rotation *r)
 	if (err || !end) {
 		return err;
 	}
-	struct node *n = take_moved(r);
+	struct node *n = r->pass == PASS_WORK ? take_moved(r) : NULL;
 	return n ? walk_moved(fs, r, n) : end_of_pass(fs, r);
 }
 
@@ -628,7 +643,7 @@ static void arm(struct fs *fs, struct rotation *r)
 {
 	r->what = fs->v->h->rotation;
 	r->active = true;
-	r->running = false;
+	r->running = r->resumed = false;
 	r->idle = r->passes = 0;
 	r->status = (struct rotate_status){
 		.state = ROTATE_COUNTING,
@@ -657,6 +672,7 @@ int rotation_resume(struct fs *fs)
 	fs_log(fs, LOG_NOTICE, "a rotation to epoch %u goes on", atomic_load(&fs->epoch));
 	pthread_mutex_lock(&r->lock);
 	arm(fs, r);
+	r->resumed = true;
 	pthread_mutex_unlock(&r->lock);
 	return start_thread(fs);
 }
@@ -685,6 +701,7 @@ int rotate_again(struct fs *fs)
 		rotate_unwind(fs, r);
 		pthread_mutex_lock(&r->lock);
 		arm(fs, r);
+		r->resumed = true;
 		pthread_mutex_unlock(&r->lock);
 		err = start_thread(fs);
 	}
@@ -715,8 +732,6 @@ static int begin_locked(struct fs *fs, const uint8_t *root_key, const struct rot
 	if (err) {
 		return err;
 	}
-	// Only now that the header is durable, and the ring has the master.
-	atomic_store(&fs->epoch, fs->v->h->epoch);
 	fs_log(fs, LOG_NOTICE, "a rotation to epoch %u begins", fs->v->h->epoch);
 	if (r->top) {
 		node_put(fs, r->top);
@@ -724,6 +739,9 @@ static int begin_locked(struct fs *fs, const uint8_t *root_key, const struct rot
 	node_ref(fs, top);
 	r->top = top;
 	pthread_mutex_lock(&r->lock);
+	// Only now that the header is durable, and the ring has the master; and together, so that
+	// who takes the epoch up finds a rotation to tell.
+	atomic_store(&fs->epoch, fs->v->h->epoch);
 	arm(fs, r);
 	pthread_mutex_unlock(&r->lock);
 	return start_thread(fs);

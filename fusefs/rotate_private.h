@@ -27,6 +27,7 @@ struct rotation {
 	// Of the one thread that works (or the caller, when driven by hand).
 	enum rotate_pass pass;
 	bool running; // the first pass has begun
+	bool resumed; // the first working pass looks at every object: notes of before are lost
 	bool wiping;  // all passes are done, and the journal is overwritten
 	struct rotate_frame *stack;
 	size_t depth, cap;

@@ -66,7 +66,7 @@ static bool is_wanted(struct fs *fs, const struct rotation *r, const struct entr
 	case PASS_COUNT:
 		return false;
 	default:
-		return e->generation && (r->what.level == VAULT_ROTATION_CONTENTS ||
+		return e->generation && (r->what.level == VAULT_ROTATION_CONTENTS || r->resumed ||
 					 e->epoch < atomic_load(&fs->epoch));
 	}
 }
