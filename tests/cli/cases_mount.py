@@ -2,6 +2,7 @@
 """mount, umount, status, and the worker behind them."""
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -364,6 +365,18 @@ def umount_of_a_user_without_mtab(w):
                           capture_output=True, text=True, timeout=60, check=False)
     check(done.returncode == 13 and done.stderr.count('\n') == 1 and '/etc/mtab' in done.stderr, done)
     w.ok('umount', mnt, user=USER)
+
+
+@case
+def room_for_descriptors_is_made_at_once(w):
+    """The kernel takes its time to make more while a process has several threads: a request would wait for it."""
+    v, mnt = both(w)
+    w.ok('mount', v, mnt)
+    limit = min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    sizes = [int(line.split()[1]) for pid in workers_in(w.folder)
+             for line in get(f'/proc/{pid}/status').splitlines() if line.startswith('FDSize')]
+    check(sizes and min(sizes) >= limit, sizes)
+    w.ok('umount', mnt)
 
 
 @case
