@@ -15,7 +15,8 @@ struct stray {
 	uint32_t epoch;
 	uint8_t type;
 	uint8_t name_len;
-	bool taken; // a table names it by now
+	bool taken;    // a table names it by now
+	bool unmarked; // and its attribute does not say so yet
 };
 
 struct check_plan {

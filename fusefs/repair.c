@@ -181,6 +181,36 @@ static int drop_twice(struct repair *r, struct frame *f, const struct entry *e, 
 	return err;
 }
 
+// What needs no room in memory any more, and no more changes than one checkpoint takes.
+static int relieve(struct repair *r)
+{
+	struct fs *fs = r->fs;
+	uint64_t images = atomic_load(&fs->image_count) * WARD_PAGE;
+
+	node_sweep(fs);
+	if (images > journal_capacity(fs->j) / 4 || atomic_load(&fs->dirty_count) > 2000) {
+		return checkpoint_run(fs);
+	}
+	return 0;
+}
+
+// What has its name again carries the mark of that.
+static int mark(struct repair *r, struct frame *f, const struct entry *e, struct stray *s)
+{
+	struct node *n;
+	int err = node_from_entry(r->fs, e, f->n, f->at, false, &n);
+
+	if (err) {
+		return err;
+	}
+	err = object_load(r->fs, n);
+	if (err == 0) {
+		repair_stray_mark(r, s, n);
+	}
+	node_put(r->fs, n);
+	return err;
+}
+
 static int enter(struct repair *r, struct frame **top, const struct entry *e, char *path)
 {
 	struct node *n;
@@ -213,6 +243,10 @@ static int home_entry(struct repair *r, struct frame **top, const struct entry *
 	if (s && s->incarnation == e->incarnation) {
 		s->taken = true;
 	}
+	bool marks = err == 0 && s && s->taken && s->unmarked;
+	if (marks) {
+		err = mark(r, f, e, s);
+	}
 	if (err == 0 && e->type == OBJECT_DIR) {
 		return enter(r, top, e, path);
 	}
@@ -220,25 +254,12 @@ static int home_entry(struct repair *r, struct frame **top, const struct entry *
 		err = repair_object(r, f->n, f->at, e, path);
 	}
 	free(path);
-	return err;
+	return err == 0 && marks ? relieve(r) : err; // the entry is not needed any more
 }
 
 static bool is_own(const struct node *dir, table_place at, const struct entry *e)
 {
 	return dir->number == FS_ROOT && at <= ROOT_LINKS_PLACE && e->number == FS_ROOT + at;
-}
-
-// What needs no room in memory any more, and no more changes than one checkpoint takes.
-static int relieve(struct repair *r)
-{
-	struct fs *fs = r->fs;
-	uint64_t images = atomic_load(&fs->image_count) * WARD_PAGE;
-
-	node_sweep(fs);
-	if (images > journal_capacity(fs->j) / 4 || atomic_load(&fs->dirty_count) > 2000) {
-		return checkpoint_run(fs);
-	}
-	return 0;
 }
 
 static int leave(struct repair *r, struct frame *f)
@@ -334,6 +355,7 @@ static int mend_links(struct repair *r)
 		}
 		if (err == WERR_NOTFOUND) {
 			err = repair_link_home(r, l);
+			err = err ? err : relieve(r);
 			continue;
 		}
 		if (err || e.attr.nlink == l->names || e.incarnation != l->incarnation) {

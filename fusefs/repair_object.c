@@ -60,6 +60,7 @@ struct scan {
 	struct node *n;
 	const char *path;
 	struct holes holes;
+	uint64_t end;          // of the content
 	uint64_t pages;        // readable
 	uint64_t first, count; // a stretch that is lost
 };
@@ -78,12 +79,37 @@ static int lose(struct scan *s, uint64_t first, uint64_t count)
 {
 	int err = tree_drop(s->n->obj->tree, first, first + count, NULL);
 
-	if (err == 0 && s->count && s->first + s->count == first) {
+	// A node may reach behind the end, where nothing can be lost.
+	count = first >= s->end ? 0 : first + count > s->end ? s->end - first : count;
+	if (err || count == 0) {
+		return err;
+	}
+	if (s->count && s->first + s->count == first) {
 		s->count += count;
-	} else if (err == 0) {
+	} else {
 		flush_hole(s);
 		s->first = first;
 		s->count = count;
+	}
+	return 0;
+}
+
+static int lose_node(struct scan *s)
+{
+	const struct object *o = s->n->obj;
+
+	return lose(s, o->bad_first, UINT64_C(1) << (7 * o->bad_level));
+}
+
+// What stands behind the end, where a node that does not open may reach over it.
+static int drop_behind(struct scan *s)
+{
+	struct tree *t = s->n->obj->tree;
+	int err = tree_drop(t, s->end, UINT64_MAX, NULL);
+
+	for (unsigned level = 0; level < OBJECT_ROOTS && salvage_wanted(s->r->fs, err); level++) {
+		err = lose_node(s);
+		err = err ? err : tree_drop(t, s->end, UINT64_MAX, NULL);
 	}
 	return err;
 }
@@ -103,10 +129,10 @@ static int scan_run(struct scan *s, uint64_t at, uint64_t count, uint8_t *page)
 	return err;
 }
 
-static int scan_tree(struct scan *s, uint64_t end, uint8_t *page)
+static int scan_tree(struct scan *s, uint8_t *page)
 {
 	struct object *o = s->n->obj;
-	uint64_t at = 0, data, hole;
+	uint64_t at = 0, end = s->end, data, hole;
 	int err = 0;
 
 	while (err == 0 && at < end) {
@@ -115,7 +141,7 @@ static int scan_tree(struct scan *s, uint64_t end, uint8_t *page)
 			err = tree_seek(o->tree, data, end, 1, &hole);
 		}
 		if (salvage_wanted(s->r->fs, err)) { // a node: what it covers is lost
-			err = lose(s, o->bad_first, UINT64_C(1) << (7 * o->bad_level));
+			err = lose_node(s);
 			continue;
 		}
 		if (err || data >= end) {
@@ -129,15 +155,14 @@ static int scan_tree(struct scan *s, uint64_t end, uint8_t *page)
 
 int repair_content(struct repair *r, struct node *n, const char *path, uint64_t *ret_lost)
 {
-	struct scan s = {.r = r, .n = n, .path = path};
-	uint64_t end = pages_of(n->attr.size);
+	struct scan s = {.r = r, .n = n, .path = path, .end = pages_of(n->attr.size)};
 	uint8_t *page = malloc(WARD_PAGE);
 	int err = page ? 0 : WERR_NOMEM;
 
 	*ret_lost = 0;
 	if (err == 0 && n->obj->layout == LAYOUT_TREE) {
-		err = tree_drop(n->obj->tree, end, UINT64_MAX, NULL);
-		err = err ? err : scan_tree(&s, end, page);
+		err = drop_behind(&s);
+		err = err ? err : scan_tree(&s, page);
 		flush_hole(&s);
 	}
 	if (page) {

@@ -112,8 +112,9 @@ static int stray_node(struct repair *r, const struct stray *s, const struct node
 	return err;
 }
 
-static int insert(struct repair *r, struct node *dir, struct node *n, const uint8_t *name,
-		  size_t name_len)
+// dirty: what of n is to be stored, DIRTY_*.
+static int insert_as(struct repair *r, struct node *dir, struct node *n, const uint8_t *name,
+		     size_t name_len, unsigned dirty)
 {
 	uint8_t bytes[ENTRY_BYTES_MAX];
 	table_place place;
@@ -125,16 +126,24 @@ static int insert(struct repair *r, struct node *dir, struct node *n, const uint
 	}
 	if (err == 0) {
 		node_set_home(r->fs, n, dir, place);
-		node_dirty(r->fs, n, DIRTY_CONTENT | DIRTY_ATTR);
+		node_dirty(r->fs, n, dirty);
 		repair_dir_changed(r, dir);
 	}
 	return err;
 }
 
-// Whatever is wrong with its content is put right on the way.
+static int insert(struct repair *r, struct node *dir, struct node *n, const uint8_t *name,
+		  size_t name_len)
+{
+	return insert_as(r, dir, n, name, name_len, DIRTY_CONTENT | DIRTY_ATTR);
+}
+
+// Whatever is wrong with its content is put right on the way. Where it was: its header says so, and
+// is left as it is, so that a directory of any size fits into one checkpoint; the walk marks it.
 static int place(struct repair *r, struct node *dir, struct stray *s, const uint8_t *name,
 		 size_t name_len, uint32_t nlink, const char *path, struct node **ret)
 {
+	bool back = name == s->name;
 	struct node *n;
 	uint64_t lost = 0;
 	int err = stray_node(r, s, dir, &n);
@@ -148,18 +157,28 @@ static int place(struct repair *r, struct node *dir, struct stray *s, const uint
 		err = repair_content(r, n, path, &lost);
 	}
 	if (err == 0) {
-		err = insert(r, dir, n, name, name_len);
+		err = insert_as(r, dir, n, name, name_len,
+				back && !lost ? DIRTY_ATTR : DIRTY_CONTENT | DIRTY_ATTR);
 	}
 	if (err) {
 		node_put(r->fs, n); // no orphan: its host file stays
 		return err;
 	}
-	if (n->type == OBJECT_FILE || n->type == OBJECT_DIR) {
-		repair_mark(r, n, REPAIR_MARK_RECOVERED, "age not proven");
+	s->unmarked = n->type == OBJECT_FILE || n->type == OBJECT_DIR;
+	if (!back) {
+		repair_stray_mark(r, s, n);
 	}
 	s->taken = true;
 	*ret = n;
 	return 0;
+}
+
+void repair_stray_mark(struct repair *r, struct stray *s, struct node *n)
+{
+	if (s->unmarked) {
+		repair_mark(r, n, REPAIR_MARK_RECOVERED, "age not proven");
+	}
+	s->unmarked = false;
 }
 
 static bool is_name(const struct stray *s)

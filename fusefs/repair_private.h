@@ -16,6 +16,8 @@ char *repair_join(const char *dir, const uint8_t *name, size_t len);
 // The stray of this number, or NULL.
 struct stray *repair_stray(const struct repair *r, uint64_t number);
 int repair_sort(struct repair *r) WARN_UNUSED;
+// Its attribute that says so, on a loaded node, where it has none yet.
+void repair_stray_mark(struct repair *r, struct stray *s, struct node *n);
 // Names in a directory that was read around, for the strays whose headers say that they were in it.
 int repair_attach(struct repair *r, struct node *dir, const char *path) WARN_UNUSED;
 // A name in the quarantine; *ret_node: referenced, NULL when the object cannot be used.

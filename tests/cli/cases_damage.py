@@ -13,7 +13,8 @@ import damage
 from cases_check import errno_of, run_check, unmount
 from harness import PASSPHRASE, VAULT_FILES, Skipped, case, check, wait_until, workers_in
 
-DIRS, FILES = 48, 200
+DIRS, FILES = 33, 200
+FLAT = 3000  # files in one directory: more than a journal of 8 MiB takes headers of
 BIG_PAGES = 700
 LINKED = 150
 NAME, WHOLE = 'only its name', 'all of it'  # what may be another after a repair: its attributes, or its content, too
@@ -48,6 +49,9 @@ def fill(root):
         os.mkdir(f'{root}/d{d:02}')
         for f in range(FILES):
             write(f'{root}/d{d:02}/file {f:03}', content(d, f))
+    os.mkdir(f'{root}/flat')
+    for f in range(FLAT):
+        write(f'{root}/flat/{f}', b'%d' % f * 20 if f % 5 else b'')
     for name in 'big', 'big too', 'big linked':
         write(f'{root}/{name}', big(name))
     os.link(f'{root}/big linked', f'{root}/d05/big linked')
@@ -231,11 +235,11 @@ def pages_are(path, lost, repaired):
     return there
 
 
-def pages_of(b, names, position, kind, lost):
-    """Of a file with these names a page is hit, on which these pages hang."""
+def pages_of(b, names, position, kind, lost, told=None):
+    """Of a file with these names a page is hit, on which these pages hang (as far as the file goes)."""
     path = sorted(names)[0]
     b.map.poke(b.number(path), position)
-    b.found((kind, path, lost[0], len(lost)))
+    b.found((kind, path, lost[0], told or len(lost)))
     b.others_read_on(names, more=pages_are(path, lost, False))
     b.repair(contents=names, more=pages_are(path, lost, True))
 
@@ -249,6 +253,11 @@ def a_node_page(b):
     pages_of(b, {'/big linked', '/d05/big linked'}, damage.node_position(400), 'node-page', range(336, 464))
 
 
+def a_high_node_page(b):
+    """Of two levels, and reaching over the end of the file."""
+    pages_of(b, {'/big too'}, 226, 'node-page', range(208, BIG_PAGES), told=16384)
+
+
 def a_file_header(b):
     path = '/d03/file 007'
     b.map.poke(b.number(path), 0, 600)
@@ -258,13 +267,18 @@ def a_file_header(b):
     check(b.tree[path][1][0] == len(content(3, 7)), 'its size is lost')
 
 
-def a_directory_header(b):
-    """With directories below it, attributes, and links to files elsewhere."""
-    names, lost, other = b.gone('/d07')
-    b.map.poke(b.number('/d07'), 0, 600)
-    b.found(('object-header', '/d07', None, None), counts=True)
-    b.others_read_on({p for p in b.tree if p.startswith('/d07/')}, '/d07')
-    b.repair(attributes=other, contents={'/d07'}, lost=lost)
+def a_directory_header(b, folder):
+    """With directories below it, attributes, and links to files elsewhere; or with very many files."""
+    names, lost, other = b.gone(folder)
+    back = sorted(p for p in names - lost if 'symlink' not in p)
+    b.map.poke(b.number(folder), 0, 600)
+    b.found(('object-header', folder, None, None), counts=any(not e.is_home for e in b.map.in_page(folder[1:], None)))
+    b.others_read_on({p for p in b.tree if p.startswith(folder + '/')}, folder)
+
+    def marked(mnt):
+        for path in back[0], back[-1]:
+            check(os.getxattr(mnt + path, 'user.wardfs.recovered'), f'{path} does not say that its age is not proven')
+    b.repair(attributes=other, contents={folder}, lost=lost, more=marked)
 
 
 def a_table_page(b, folder, page):
@@ -323,8 +337,10 @@ def damage_of_one_page_of_every_kind(w):
     b = Big(w)
     a_data_page(b)
     a_node_page(b)
+    a_high_node_page(b)
     a_file_header(b)
-    a_directory_header(b)
+    a_directory_header(b, '/d07')
+    a_directory_header(b, '/flat')
     a_table_page(b, '/d09', 1)
     a_table_page(b, '', 5)  # of the root
     a_links_page(b)
