@@ -25,6 +25,27 @@ def help_lists_every_verb(w):
 
 
 @case
+def install_puts_things_where_they_are_looked_for(w):
+    """mount(8) looks for its helpers in /sbin only."""
+    build = os.path.dirname(os.path.dirname(os.environ['WARDFSD']))
+    done = subprocess.run(['meson', 'install', '-C', build, '--no-rebuild', '--destdir', w.path('root')],
+                          capture_output=True, text=True, check=False)
+    check(done.returncode == 0, done)
+    for helper in ('mount.wardfs', 'mount.fuse.wardfs'):
+        target = os.readlink(w.path(f'root/sbin/{helper}'))
+        check(os.access(w.path('root') + target, os.X_OK), f'{helper} leads to {target}')
+    prefix = os.path.dirname(os.path.dirname(target))
+    for name in ('sbin/wardfsd', 'share/man/man1/wardfs.1', 'share/man/man8/mount.wardfs.8', 'lib/systemd/user/wardfsd.socket',
+                 'lib/systemd/user/wardfsd.service', 'lib/systemd/system/wardfs@.service'):
+        path = w.path('root') + os.path.join(prefix, name)
+        check(os.path.exists(path), f'no {path}')
+        if name.endswith('.service'):
+            with open(path, encoding='utf-8') as f:
+                program = re.search(r'^ExecStart=(\S+)', f.read(), re.M).group(1)
+            check(os.access(w.path('root') + program, os.X_OK), f'{name} starts {program}')
+
+
+@case
 def unknown_verb_is_named(w):
     w.refused(2, ['frobnicate', 'unknown verb', '--help'], 'frobnicate')
 

@@ -46,5 +46,8 @@ report local-paths "$(git grep -nE '(^|[^[:alnum:]._-])/(wor[k]|root/\.pyenv)/' 
 report crypto-layer "$(grep -nE '#include "(fusefs|daemon|tools)/' crypto/*.[ch] 2>/dev/null)"
 report fusefs-layer "$(grep -nE '#include "(daemon|tools)/' fusefs/*.[ch] 2>/dev/null)"
 # Libraries return; only programs print.
+# What a user's service manager can only do with NoNewPrivileges=, which takes fusermount3 its right to mount.
+report user-units "$(grep -nE '^(NoNewPrivileges|Lock|Restrict|SystemCall|Private(Devices|Users|Mounts|Network|Tmp)|Protect|MemoryDeny|Dynamic|Capability|Ambient)' \
+	dist/wardfsd.service.in)"
 report libraries-print "$(grep -nE '\b(printf|puts|perror|fprintf)\(' crypto/*.c fusefs/*.c 2>/dev/null)"
 exit $bad
