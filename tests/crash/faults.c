@@ -6,7 +6,8 @@
 //
 //   faults [--seed N] [--stride N] [--script data|rotate]
 //
-// WARDFS_CRASH_STRIDE, or --stride: only every n-th case, which ones depends on the seed.
+// WARDFS_CRASH_STRIDE, --stride (the larger one): only every n-th case, which ones depends on the
+// seed.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -355,7 +356,8 @@ static int one(const struct simvault *base)
 int main(int argc, char **argv)
 {
 	const char *env = getenv("WARDFS_CRASH_STRIDE");
-	uint64_t seed = 0, stride = env ? strtoull(env, NULL, 10) : 1, cases = 0, number = 0;
+	const uint64_t least = env ? strtoull(env, NULL, 10) : 1;
+	uint64_t seed = 0, stride = 1, cases = 0, number = 0;
 	struct simvault base;
 
 	t.script = script;
@@ -371,7 +373,7 @@ int main(int argc, char **argv)
 	printf("seed %lu\n", seed);
 	(void)fflush(stdout);
 	(void)alarm(SECONDS);
-	stride = stride ? stride : 1;
+	stride = stride > least ? stride : least;
 	simvault_begin(&base, NULL);
 	(void)sv_make(&base, FS_ROOT, "d", DIR_TYPE);
 	simvault_close(&base);
