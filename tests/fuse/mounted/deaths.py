@@ -48,6 +48,19 @@ TABLE = [
 failures = 0
 
 
+def is_stopped(pid):
+    """Stops a process; not one that has just ended."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        while True:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+                state = f.read().rsplit(")", 1)[1].split()[0]
+            if state in "TZX":
+                return state == "T"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
 def report(problems, what):
     global failures
     print(("not ok " if problems else "ok ") + what + (": " + "; ".join(problems) if problems else ""), flush=True)
@@ -69,9 +82,9 @@ def kill(pid, number=signal.SIGKILL):
     """Returns when the killed process is gone."""
     try:
         fd = os.pidfd_open(pid)
+        signal.pidfd_send_signal(fd, number)
     except ProcessLookupError:
         return
-    os.kill(pid, number)
     if number == signal.SIGKILL and not select.select([fd], [], [], LIMIT)[0]:
         raise RuntimeError(f"process {pid} does not end")
     os.close(fd)
@@ -156,8 +169,7 @@ class Scene:
             while self.command.poll() is None:
                 with open(f"/proc/{worker}/task/{worker}/children", encoding="ascii") as f:
                     children = f.read().split()
-                if children:
-                    kill(int(children[0]), signal.SIGSTOP)
+                if children and is_stopped(int(children[0])):
                     self.stopped = int(children[0])
                     self.reach("unlocking")
                     return
