@@ -18,11 +18,12 @@
 
 #define MODE_BITS 07777u
 #define RECORD_BYTES 32
+#define USERS_RECORD "user.wardfs.underneath"
 
 // root's is out of reach for the directory's owner, who would otherwise say what mode root gives.
 static const char *record_name(void)
 {
-	return geteuid() == 0 ? "trusted.wardfs.underneath" : "user.wardfs.underneath";
+	return geteuid() == 0 ? "trusted.wardfs.underneath" : USERS_RECORD;
 }
 
 int guard_is_closed(unsigned mode)
@@ -207,4 +208,27 @@ void guard_end(struct guard *g)
 		(void)!undo(g->fd, &stays);
 	close(g->fd);
 	*g = GUARD_NONE;
+}
+
+// ---- looking ----
+
+int guard_is_closed_at(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st))
+		return 0;
+	if (guard_is_closed(st.st_mode))
+		return 1;
+	const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	int ret = is_immutable(fd);
+	close(fd);
+	return ret;
+}
+
+int guard_has_record_of_user(const char *path)
+{
+	return geteuid() == 0 && lgetxattr(path, USERS_RECORD, NULL, 0) > 0;
 }

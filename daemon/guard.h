@@ -33,4 +33,10 @@ void guard_end(struct guard *g);
 // Whether this mode of a directory of this user is one that guard_close has made.
 int guard_is_closed(unsigned mode);
 
+// Whether the directory at this path is closed, by its mode or because it is immutable.
+int guard_is_closed_at(const char *path);
+
+// For root: whether a user's record stands there. Root does not act on what that user wrote.
+int guard_has_record_of_user(const char *path);
+
 #endif

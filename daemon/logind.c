@@ -155,6 +155,18 @@ static void drop_inhibitor(struct logind *l)
 	l->inhibitor = -1;
 }
 
+// Nobody will tell of the end of a sleep that has begun.
+static void forget_sleep(struct logind *l)
+{
+	pthread_mutex_lock(&l->lock);
+	int slept = l->sleeping;
+	l->sleeping = 0;
+	drop_inhibitor(l);
+	pthread_mutex_unlock(&l->lock);
+	if (slept)
+		l->p.event(l->p.arg, LOGIND_WAKE);
+}
+
 static int on_sleep(sd_bus_message *m, void *arg, sd_bus_error *error)
 {
 	struct logind *l = arg;
@@ -180,13 +192,7 @@ static int on_owner(sd_bus_message *m, void *arg, sd_bus_error *error)
 	if (l->b->sd_bus_message_read(m, "sss", NULL, NULL, &owner) < 0 || !owner[0])
 		return 0;
 	l->refused = 0;
-	pthread_mutex_lock(&l->lock);
-	int slept = l->sleeping;
-	l->sleeping = 0;
-	drop_inhibitor(l);
-	pthread_mutex_unlock(&l->lock);
-	if (slept)
-		l->p.event(l->p.arg, LOGIND_WAKE);
+	forget_sleep(l);
 	(void)look_at_sessions(l);
 	return 0;
 }
@@ -294,13 +300,7 @@ static void disconnect(struct logind *l)
 	forget_sessions(l);
 	l->had_session = 0;
 	l->refused = 0;
-	pthread_mutex_lock(&l->lock);
-	int slept = l->sleeping;
-	l->sleeping = 0;
-	drop_inhibitor(l);
-	pthread_mutex_unlock(&l->lock);
-	if (slept)
-		l->p.event(l->p.arg, LOGIND_WAKE);
+	forget_sleep(l);
 }
 
 #define OWNER                                                                       \

@@ -91,9 +91,8 @@ static const int allowed[] = {
 	SYS_faccessat,
 	SYS_faccessat2,
 	SYS_readlinkat,
-	// sockets that are open: new ones come from others only. An address in sendto or sendmsg
-	// leads
-	// nowhere: theirs are no datagram sockets.
+	// sockets that are open: new ones come from others only. None is a datagram socket, so that
+	// an address in sendto or sendmsg leads nowhere.
 	SYS_sendmsg,
 	SYS_recvmsg,
 	SYS_sendto,

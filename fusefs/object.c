@@ -655,10 +655,10 @@ int object_need_keys(struct fs *fs, struct node *n)
 	if (err) {
 		return err;
 	}
-	if (object_keys_newest(next) != object_keys_newest(o->keys)) {
+	bool full = object_keys_newest(next) == object_keys_newest(o->keys);
+	if (!full) {
 		o->data_seals = 0;
 	}
-	bool full = object_keys_newest(next) == object_keys_newest(o->keys);
 	object_keys_free(o->keys);
 	o->keys = next;
 	o->keys_logged = false;

@@ -159,7 +159,7 @@ trap 'exit 130' INT TERM
 bash "$steps/prepare.sh" "$prepared"
 
 if [ -z "${WARDFS_TEST_TMP:-}" ]; then
-	WARDFS_TEST_TMP=$(mktemp -d /var/tmp/wardfs-test.XXXXXX) || exit 1
+	WARDFS_TEST_TMP=$(mktemp -d -p /var/tmp --suffix=.wardfs-test) || exit 1
 	chmod 711 "$WARDFS_TEST_TMP"
 	own_tmp=$WARDFS_TEST_TMP
 fi

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "daemon/control_client.h"
@@ -275,19 +272,6 @@ static int unmount_at(const struct request *r, const char *path)
 	return 0;
 }
 
-static int is_immutable(const char *path)
-{
-	const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	int flags = 0;
-
-	if (fd < 0)
-		return 0;
-	if (ioctl(fd, FS_IOC_GETFLAGS, &flags))
-		flags = 0;
-	close(fd);
-	return (flags & FS_IMMUTABLE_FL) != 0;
-}
-
 // Root knows what a user's wardfs closed by the record that it keeps (daemon/guard.h), but does not
 // act on what that user wrote there.
 static int report_closed(const char *mnt, const char *path)
@@ -296,7 +280,7 @@ static int report_closed(const char *mnt, const char *path)
 
 	if (lstat(path, &st))
 		return 0;
-	if (geteuid() == 0 && lgetxattr(path, "user.wardfs.underneath", NULL, 0) > 0)
+	if (guard_has_record_of_user(path))
 		return report_fail(WERR_PERM, mnt,
 				   "still closed: how it was stands in a record of user %u, which "
 				   "root does not act on; repeat this as that user, or use 'chmod'",
@@ -309,13 +293,6 @@ static int report_closed(const char *mnt, const char *path)
 	return 0;
 }
 
-static int is_closed(const char *path)
-{
-	struct stat st;
-
-	return !lstat(path, &st) && (guard_is_closed(st.st_mode) || is_immutable(path));
-}
-
 static int unprotect(const char *mnt, const char *path)
 {
 	struct guard guard;
@@ -324,7 +301,7 @@ static int unprotect(const char *mnt, const char *path)
 	guard.stays = 0;
 	guard_end(&guard);
 	// Also for its owner, who cannot look into one that is.
-	if (is_closed(path))
+	if (guard_is_closed_at(path))
 		return report_closed(mnt, path);
 	// Its contents are its owner's business.
 	return err && err != WERR_NOTEMPTY

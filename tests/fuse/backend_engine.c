@@ -3,26 +3,18 @@
 #include "tests/fuse/backend.h"
 
 #include <check.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "crypto/argon.h"
 #include "crypto/secret.h"
 #include "fusefs/fuse_server.h"
+#include "tests/unit/unit_files.h"
 
 const char *const backend_name = "engine";
 
-static char directory[] = "/tmp/wardfs-fuse-XXXXXX";
+static char directory[UNIT_DIR_BYTES];
 static struct vault *vault;
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
 
 static void print_line(void *arg, int priority, const char *line)
 {
@@ -73,9 +65,8 @@ struct fs *backend_open(void)
 	struct secret passphrase = {0};
 	struct host *host;
 
-	snprintf(directory, sizeof(directory), "/tmp/wardfs-fuse-XXXXXX");
 	ck_assert_int_eq(secret_init(), 0);
-	ck_assert_ptr_nonnull(mkdtemp(directory));
+	unit_make_dir(directory);
 	ck_assert_int_eq(secret_copy(&passphrase, "fuse", 4), 0);
 	ck_assert_int_eq(host_posix_open(directory, 0, &host), 0);
 	ck_assert_int_eq(vault_create(host, &create, &passphrase), 0);
@@ -88,5 +79,5 @@ void backend_close(struct fs *fs)
 {
 	ck_assert_int_eq(fs_close(fs), 0);
 	vault_close(vault);
-	ck_assert_int_eq(nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	unit_remove_tree(directory);
 }

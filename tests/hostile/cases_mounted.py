@@ -53,6 +53,7 @@ def object_replaced_by_other_things_while_mounted(v):
                 check(e.errno == errno.EIO, f'errno {e.errno}')
                 os.unlink(v.path(name))
                 v.write(name, content(name, FILES[name]))
+        v.learn()  # the number of one that was written anew
         v.remount()
         v.same()
         v.umount()

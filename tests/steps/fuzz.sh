@@ -24,7 +24,7 @@ one() {
 	local target=$1 name found
 	name=$(basename "$target")
 	name=${name#fuzz_}
-	found=$(mktemp -d "$WARDFS_TEST_TMP/fuzz.XXXXXX") || return 1
+	found=$(mktemp -d -p "$WARDFS_TEST_TMP" --suffix=.fuzz) || return 1
 	if (cd "$found" && "$dir/$target" -runs=0 "$WARDFS_SRC/tests/fuzz/corpus/$name" &&
 		mkdir new && "$dir/$target" -max_total_time=5 -print_final_stats=1 "-dict=$WARDFS_SRC/tests/fuzz/dict/$name.dict" new \
 		"$WARDFS_SRC/tests/fuzz/corpus/$name") >"$found/log" 2>&1; then

@@ -68,11 +68,7 @@ static inline void hostenv_close(void)
 
 static inline void hostenv_setup(void)
 {
-	const char *base = getenv("TMPDIR");
-
-	snprintf(env.dir, sizeof(env.dir), "%s/wardfs-test.XXXXXX",
-		 base && strlen(base) < 32 ? base : "/tmp");
-	ck_assert_ptr_nonnull(mkdtemp(env.dir));
+	unit_make_dir(env.dir);
 	env.on_write = NULL;
 	env.on_sync = NULL;
 	env.writes = env.syncs = 0;

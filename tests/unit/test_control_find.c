@@ -12,6 +12,7 @@
 
 #include "daemon/control_client.h"
 #include "daemon/mountpoint.h"
+#include "tests/unit/unit_files.h"
 #include "tests/unit/unit_main.h"
 
 #define SERVICES 3
@@ -64,9 +65,9 @@ static void listen_all(struct service *s, int first, const char *dir)
 }
 
 // root's services would be met by everybody on this machine.
-static void be_somebody(char *work)
+static void be_somebody(char work[static UNIT_DIR_BYTES])
 {
-	ck_assert_ptr_nonnull(mkdtemp(work));
+	unit_make_dir(work);
 	if (geteuid() == 0) {
 		ck_assert_int_eq(chown(work, NOBODY, NOBODY), 0);
 		ck_assert_int_eq(setresuid(NOBODY, NOBODY, NOBODY), 0);
@@ -91,7 +92,7 @@ static void remove_all(const char *work, const char *dir)
 static void asked(const struct service *given, const char *want)
 {
 	for (int first = 0; first < SERVICES; first++) {
-		char work[] = "/tmp/wardfs-find.XXXXXX", dir[64];
+		char work[UNIT_DIR_BYTES], dir[UNIT_DIR_BYTES + 8];
 		struct service s[SERVICES];
 		struct control_client *c = NULL;
 		json_t *reply = NULL;

@@ -2,25 +2,8 @@
 // The journal under failing writes and flushes, and under many threads.
 #include "fusefs/journal.h"
 
-#include "tests/unit/journalenv.h"
+#include "tests/unit/losing_sync.h"
 #include "tests/unit/unit_main.h"
-
-// A failed flush as the kernel does it: the pages are lost, and the next flush says that all is
-// well.
-static int fail_syncs;
-static uint8_t *durable_file;
-
-static int losing_sync(struct host_file *f)
-{
-	if (fail_syncs) {
-		fail_syncs--;
-		hostenv_poke(JOURNAL_NAME, durable_file, SMALL, 0);
-		return WERR_IO;
-	}
-	free(durable_file);
-	durable_file = hostenv_slurp(JOURNAL_NAME, SMALL);
-	return env.real->datasync(f);
-}
 
 START_TEST(test_flush_fails)
 {

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "tests/unit/journalenv.h"
+#include "tests/unit/losing_sync.h"
 #include "tests/unit/unit_main.h"
 
 #define BYTES (1u << 20)
@@ -137,23 +137,6 @@ START_TEST(test_in_use)
 	end_of(j);
 }
 END_TEST
-
-// A failed flush as the kernel does it: the pages are lost, and the next flush says that all is
-// well.
-static int fail_syncs;
-static uint8_t *durable_file;
-
-static int losing_sync(struct host_file *f)
-{
-	if (fail_syncs) {
-		fail_syncs--;
-		hostenv_poke(JOURNAL_NAME, durable_file, SMALL, 0);
-		return WERR_IO;
-	}
-	free(durable_file);
-	durable_file = hostenv_slurp(JOURNAL_NAME, SMALL);
-	return env.real->datasync(f);
-}
 
 // Whoever's flush it is that fails.
 START_TEST(test_flush_fails)

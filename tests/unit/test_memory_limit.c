@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Limits of control groups, read from made-up trees of /proc and /sys.
 #include <check.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +8,12 @@
 #include <unistd.h>
 
 #include "daemon/memory_limit.h"
+#include "tests/unit/unit_files.h"
 #include "tests/unit/unit_main.h"
 
 #define MIB (1024ull * 1024)
 
-static char root[64];
+static char root[UNIT_DIR_BYTES];
 
 // Writes a file and makes the folders above it.
 static void put(const char *name, const char *text)
@@ -34,21 +34,12 @@ static void put(const char *name, const char *text)
 
 static void setup(void)
 {
-	snprintf(root, sizeof(root), "/tmp/memory-limit.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(root));
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
+	unit_make_dir(root);
 }
 
 static void teardown(void)
 {
-	ck_assert_int_eq(nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	unit_remove_tree(root);
 }
 
 START_TEST(no_groups)

@@ -6,7 +6,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <linux/falloc.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -28,10 +27,11 @@
 #include "daemon/kdf_child.h"
 #include "fusefs/fs.h"
 #include "fusefs/host.h"
+#include "unit_files.h"
 #include "unit_main.h"
 #include "unit_process.h"
 
-static char top[64], vault[80], other[80];
+static char top[UNIT_DIR_BYTES], vault[80], other[80];
 static int report[2]; // what was refused, one name a line
 
 static void write_file(const char *dir, const char *name, const char *text)
@@ -47,8 +47,7 @@ static void write_file(const char *dir, const char *name, const char *text)
 
 static void setup(void)
 {
-	(void)snprintf(top, sizeof(top), "/tmp/wardfs-sandbox-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(top));
+	unit_make_dir(top);
 	(void)snprintf(vault, sizeof(vault), "%s/vault", top);
 	(void)snprintf(other, sizeof(other), "%s/other", top);
 	ck_assert_int_eq(mkdir(vault, 0700), 0);
@@ -57,17 +56,9 @@ static void setup(void)
 	ck_assert_int_eq(pipe2(report, O_CLOEXEC), 0);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
-{
-	(void)st;
-	(void)type;
-	(void)place;
-	return remove(path);
-}
-
 static void teardown(void)
 {
-	ck_assert_int_eq(nftw(top, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	unit_remove_tree(top);
 	close(report[0]);
 	close(report[1]);
 }

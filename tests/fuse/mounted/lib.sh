@@ -29,7 +29,7 @@ begin() {
 		echo "not ok $group: $wardfs is not built"
 		exit 1
 	fi
-	work=$(mktemp -d "$WARDFS_TEST_TMP/$group.XXXXXX") || exit 1
+	work=$(mktemp -d -p "$WARDFS_TEST_TMP" --suffix=".$group") || exit 1
 	printf 'a test passphrase\n' >"$work/pass"
 	chmod 600 "$work/pass"
 	trap clean_up EXIT
