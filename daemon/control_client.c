@@ -89,6 +89,12 @@ static int receive_reply(struct control_client *c, const struct control_how *how
 	};
 	int err = varlink_receive(&c->conn, &wait, ret);
 
+	while (err == WERR_INTERRUPTED && how->silence) {
+		err = how->silence(how->arg);
+		if (err)
+			return err;
+		err = varlink_receive(&c->conn, &wait, ret);
+	}
 	return err == WERR_MALFORMED ? err : err ? WERR_IO : 0;
 }
 

@@ -29,7 +29,7 @@
 #define DELAY_MS 5000
 #define SESSIONS_MAX 64
 
-const char logind_lack[] = "there is no logind here that would tell of";
+const char logind_lack[] = "no logind here tells of";
 
 struct logind {
 	struct logind_params p;

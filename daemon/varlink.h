@@ -31,7 +31,7 @@ void varlink_clear(struct varlink *v);
 // The next message: *ret is an object, the caller's. WERR_NODATA: the other side has closed;
 // WERR_INTERRUPTED: wake_fd, or out of time; WERR_LIMIT: too long, or too many descriptors;
 // WERR_MALFORMED: no JSON object (duplicate keys are none); WERR_IO. After a failure the connection
-// is of no use any more.
+// is of no use any more, but for one out of time: what has come of a message is kept.
 int varlink_receive(struct varlink *v, const struct varlink_wait *wait, json_t **ret) WARN_UNUSED;
 
 // The next message as bytes with their NUL, not parsed; valid until the next receive.

@@ -151,7 +151,7 @@ static void print_policy(const json_t *state)
 		       (long long)json_integer_value(next));
 	if (!json_array_size(without))
 		return;
-	fputs("  no logind: without effect:", stdout);
+	fputs("  nobody tells of, without effect:", stdout);
 	json_array_foreach(without, i, name)
 	{
 		printf("%s %s", i ? "," : "", json_string_value(name));

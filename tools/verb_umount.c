@@ -82,8 +82,7 @@ struct unmounting {
 	int err; // of the unmount, reported
 	int done;
 	int closing; // the worker has seen the end of the mount
-	int stuck;   // it has not, for long: it is to be told to end
-	int asked;   // it was
+	int asked;   // it has not, for long: it was told to end
 };
 
 // After the unmount. A worker that has not even begun to close by then still has the mount.
@@ -122,8 +121,6 @@ static int unmount(void *arg, json_t *reply)
 	const char *stage = json_string_value(json_object_get(reply, "stage"));
 
 	u->closing |= stage && !strcmp(stage, "close");
-	if (u->stuck && !u->asked)
-		tell_to_end(u);
 	if (u->done)
 		return 0;
 	if (!u->r->lazy)
@@ -140,15 +137,32 @@ static int unmount(void *arg, json_t *reply)
 	return 0;
 }
 
-// *ret_code: how the worker ended. An error: the other side went away, or nothing was heard for too
-// long.
+// Nothing was heard for long. Who has unmounted goes on waiting here, where the end is told of.
+static int silence(void *arg)
+{
+	struct unmounting *u = arg;
+
+	if (!u->done)
+		return WERR_IO;
+	if (!u->closing && !u->asked) {
+		report_warn(u->r->mnt,
+			    "unmounted here, but still in use: another mount namespace may hold it "
+			    "(a container, a service, 'unshare -m'); its worker is told to end, "
+			    "which cuts those off");
+		tell_to_end(u);
+	}
+	return 0;
+}
+
+// *ret_code: how the worker ended. An error: the other side went away.
 static int wait_for_end(struct control_client *c, struct unmounting *u, int *ret_code)
 {
 	const struct control_how how = {.more = 1,
 					.fd = -1,
 					.progress = unmount,
+					.silence = silence,
 					.arg = u,
-					.timeout_ms = u->closing ? 0 : PATIENCE_MS};
+					.timeout_ms = PATIENCE_MS};
 	json_t *reply = NULL;
 
 	int err = control_call(c, "Wait", NULL, &how, &reply);
@@ -161,8 +175,7 @@ static int wait_for_end(struct control_client *c, struct unmounting *u, int *ret
 	return err;
 }
 
-// Nothing was heard: whoever serves the mount is asked again, and told to end where it has not
-// begun to. WERR_NOTFOUND: it is gone.
+// The other side went away: whoever serves the mount then is asked. WERR_NOTFOUND: nobody does.
 static int ask_again(struct unmounting *u, int *ret_code)
 {
 	struct control_client *c;
@@ -170,13 +183,6 @@ static int ask_again(struct unmounting *u, int *ret_code)
 
 	if (err)
 		return WERR_NOTFOUND;
-	if (!u->closing && !u->stuck) {
-		report_warn(u->r->mnt,
-			    "unmounted here, but another mount namespace still holds it "
-			    "(a container, a service, 'unshare -m'): its worker is told to "
-			    "end, which cuts those off");
-		u->stuck = 1;
-	}
 	err = wait_for_end(c, u, ret_code);
 	control_close(c);
 	return err == WERR_NOTFOUND ? WERR_IO : err;
