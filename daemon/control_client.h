@@ -18,8 +18,8 @@ struct control_how {
 	// Every reply that has more to follow (borrowed); non-zero ends the connection and is
 	// returned by control_call. NULL: they are dropped.
 	int (*progress)(void *arg, json_t *reply);
-	// Nothing was heard for timeout_ms: 0 goes on waiting, anything else ends the connection and
-	// is returned by control_call. NULL: WERR_IO.
+	// Nothing was heard for timeout_ms: 0 goes on waiting, anything else ends the connection
+	// and is returned by control_call. NULL: WERR_IO.
 	int (*silence)(void *arg);
 	void *arg;
 	int timeout_ms; // for each reply; 0: no limit
