@@ -283,6 +283,18 @@ static void if_one_of(struct program *p, int nr, unsigned i, const uint32_t *val
 	finish(p, refuse);
 }
 
+// Call nr: allowed when its first arguments, so many, are 0, else refused.
+static void if_zero(struct program *p, int nr, unsigned count, uint32_t refuse)
+{
+	emit(p, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)nr, 0, (uint8_t)(3 * count + 1));
+	for (unsigned i = 0; i < count; i++) {
+		load(p, argument(i));
+		emit(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0);
+		finish(p, refuse);
+	}
+	finish(p, SECCOMP_RET_ALLOW);
+}
+
 static void build(struct program *p, uint32_t refuse)
 {
 	const uint32_t namespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
@@ -311,9 +323,11 @@ static void build(struct program *p, uint32_t refuse)
 	if_one_of(p, SYS_ioctl, 1, ioctls, sizeof(ioctls) / sizeof(ioctls[0]), refuse);
 	if_one_of(p, SYS_kill, 0, &self, 1, refuse);
 	if_one_of(p, SYS_tgkill, 0, &self, 1, refuse);
-	// Limits: looked at, and lowered in a child, but never another process's.
-	const uint32_t zero = 0;
-	if_one_of(p, SYS_prlimit64, 0, &zero, 1, refuse);
+	// Limits (looked at, and lowered in a child), the priority and the processors of the
+	// calling thread or process, never another's.
+	if_zero(p, SYS_prlimit64, 1, refuse);
+	if_zero(p, SYS_setpriority, 2, refuse);
+	if_zero(p, SYS_sched_setaffinity, 1, refuse);
 	finish(p, refuse);
 }
 

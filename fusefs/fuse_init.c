@@ -145,6 +145,7 @@ static enum loop_class classify(void *arg, struct loop_worker *w, size_t len)
 	in->refusal = wire_parse(w->in, len, s->setxattr_ext, LOOP_PAYLOAD_BYTES, &in->r);
 	if (in->refusal != 0)
 		return LOOP_INLINE;
+	w->client = in->r.pid;
 	if (is_use(in->r.opcode))
 		atomic_fetch_add_explicit(&s->uses, 1, memory_order_relaxed);
 	if (in->r.opcode == FUSE_INIT)

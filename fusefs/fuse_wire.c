@@ -166,6 +166,7 @@ int wire_parse(const uint8_t *buf, size_t len, bool setxattr_ext, size_t payload
 	ret->unique = h.unique;
 	ret->nodeid = h.nodeid;
 	ret->uid = h.uid;
+	ret->pid = h.pid;
 	if (h.opcode == FUSE_NOTIFY_REPLY)
 		return WIRE_DROP;
 	// INTERRUPT among them: no request waits for anything that an interruption could shorten.

@@ -17,11 +17,11 @@ struct wire_request {
 	uint32_t opcode;
 	uint64_t unique;
 	uint64_t nodeid;
-	uint32_t uid;
-	bool kill;   // suid, sgid and capabilities are to be cleared
-	bool heavy;  // may take long or block
-	bool change; // changes something in the vault
-	bool times;  // SETATTR of what the kernel has kept: times of a file that was written to
+	uint32_t uid, pid; // pid 0: nobody waits for the reply
+	bool kill;         // suid, sgid and capabilities are to be cleared
+	bool heavy;        // may take long or block
+	bool change;       // changes something in the vault
+	bool times; // SETATTR of what the kernel has kept: times of a file that was written to
 	// INIT: what the kernel offers.
 	uint32_t init_flags;
 	// SETXATTR

@@ -13,9 +13,14 @@
 #include <unistd.h>
 
 #include "crypto/secret.h"
+#include "fusefs/keeper.h"
 #include "fusefs/spin.h"
 
 #define PAGE 4096u
+// A request and a reply of at most so many bytes each are worth no second processor.
+#define SMALL_BYTES 2048u
+// So many of those from one client, and no others between them: it and the leader take turns.
+#define TURNS_LEAST 8u
 #define WATCHDOG_PERIOD_NS 1000000
 // Polls without any request after which the watchdog goes to sleep.
 #define WATCHDOG_QUIET 20
@@ -37,6 +42,7 @@ struct thread {
 	bool served;              // it has processed a request; its own
 	// What the buffers hold from their starts on; its own.
 	size_t in_used, out_used;
+	size_t out_last;     // of the request in hand
 	atomic_uint wiped;   // loop->wipe at its last wipe; written by itself
 	atomic_bool waiting; // in receive() or idle: a signal makes it look at loop->wipe
 	pthread_t me;        // guarded by loop->lock
@@ -63,6 +69,8 @@ struct loop {
 	struct spin spin;       // the leader's
 	atomic_uint company;    // while not 0, several clients are at work
 	atomic_uint companions; // threads in receive() beside the leader
+	unsigned client, turns; // who sent the last request, and so many small ones; the leader's
+	struct keeper *keeper;  // NULL: of no use here
 	bool spins;             // there is another processor for the client
 
 	atomic_bool stop;
@@ -146,7 +154,10 @@ static void wipe_if_asked(struct thread *t)
 
 void loop_out_used(size_t len)
 {
-	if (self != NULL && len > self->out_used)
+	if (self == NULL)
+		return;
+	self->out_last = len;
+	if (len > self->out_used)
 		self->out_used = len;
 }
 
@@ -350,6 +361,7 @@ static void process(struct thread *t, size_t len)
 	struct loop *l = t->loop;
 
 	t->served = true;
+	t->out_last = 0;
 	// Pairs with the watchdog's store of asleep and its second look at run and received.
 	if (atomic_load(&l->watchdog_asleep) && atomic_exchange(&l->watchdog_asleep, false))
 		sem_post(&l->watchdog_wake);
@@ -387,6 +399,7 @@ static bool receive(struct thread *t, size_t *ret_len)
 	}
 	atomic_fetch_add(&l->received, 1);
 	t->self.flags = 0;
+	t->self.client = 0;
 	return true;
 }
 
@@ -407,6 +420,50 @@ static void accompany(struct thread *t)
 	process(t, len);
 }
 
+static void end_turns(struct loop *l)
+{
+	l->turns = 0;
+	keeper_leave(l->keeper);
+}
+
+// Learns from the request that was processed last. (What waits after a reply does not tell how many
+// clients there are: the same one may have gone on before the leader is back.)
+static void note_client(struct thread *t, size_t len)
+{
+	struct loop *l = t->loop;
+
+	if (t->self.client == 0)
+		return;
+	if (len > SMALL_BYTES || t->out_last > SMALL_BYTES || t->self.client != l->client)
+		l->turns = 0;
+	else if (l->turns < TURNS_LEAST)
+		l->turns++;
+	l->client = t->self.client;
+}
+
+// Awake for a moment first. Where turns are taken this thread sleeps, and the keeper is awake.
+static bool receive_next(struct thread *t, size_t *ret_len)
+{
+	struct loop *l = t->loop;
+
+	if (l->p.pending == NULL || !l->spins || !spin_due(&l->spin)) {
+		keeper_leave(l->keeper);
+		return receive(t, ret_len);
+	}
+	uint64_t end = spin_now_ns() + SPIN_NS;
+	if (l->turns < TURNS_LEAST || !keeper_keep(l->keeper, end)) {
+		keeper_leave(l->keeper);
+		(void)spin_look(&l->spin, l->p.pending, l->p.arg);
+		return receive(t, ret_len);
+	}
+	bool got = receive(t, ret_len);
+	bool in_time = got && spin_now_ns() < end;
+	spin_learn(&l->spin, in_time);
+	if (!in_time)
+		end_turns(l);
+	return got;
+}
+
 static void lead(struct thread *t)
 {
 	struct loop *l = t->loop;
@@ -414,9 +471,7 @@ static void lead(struct thread *t)
 	while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
 		size_t len = 0;
 
-		if (l->p.pending != NULL && l->spins && spin_due(&l->spin))
-			(void)spin_look(&l->spin, l->p.pending, l->p.arg);
-		if (!receive(t, &len))
+		if (!receive_next(t, &len))
 			continue;
 		enum loop_class class_ = l->p.classify(l->p.arg, &t->self, len);
 		// Somebody receives already: the watchdog will do if that one is busy, too.
@@ -424,10 +479,14 @@ static void lead(struct thread *t)
 			class_ = LOOP_INLINE;
 		switch (class_) {
 		case LOOP_INLINE:
-			if (!process_inline(t, len))
+			if (!process_inline(t, len)) {
+				keeper_leave(l->keeper);
 				return;
+			}
+			note_client(t, len);
 			break;
 		case LOOP_HAND_OVER:
+			end_turns(l);
 			promote(l);
 			process(t, len);
 			return;
@@ -605,12 +664,15 @@ static void join_all(struct loop *l)
 	if (atomic_exchange(&l->watchdog_asleep, false))
 		sem_post(&l->watchdog_wake);
 	pthread_join(l->watchdog, NULL);
+	keeper_free(l->keeper);
 }
 
 int loop_run(struct loop *l)
 {
 	if (pthread_create(&l->watchdog, NULL, watchdog_main, l) != 0)
 		return WERR_NOMEM;
+	if (keeper_new(&l->keeper) != 0)
+		l->keeper = NULL; // slower, that is all
 	while (l->started < l->count) {
 		struct thread *t = &l->threads[l->started];
 

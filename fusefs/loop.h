@@ -26,9 +26,10 @@
 // What the callbacks see of a thread. The buffers live as long as the thread and are never dumped.
 struct loop_worker {
 	unsigned index;
-	unsigned flags; // the owner's, about the request in hand
-	uint8_t *in;    // LOOP_IN_BYTES
-	uint8_t *out;   // LOOP_OUT_BYTES, page-aligned
+	unsigned flags;  // the owner's, about the request in hand
+	unsigned client; // who sent it, for classify to say; 0: nobody who waits
+	uint8_t *in;     // LOOP_IN_BYTES
+	uint8_t *out;    // LOOP_OUT_BYTES, page-aligned
 };
 
 enum loop_class {

@@ -6,7 +6,7 @@
 #define CREDIT_MOST 8u
 #define FAILURE_COSTS 3u
 
-static uint64_t now_ns(void)
+uint64_t spin_now_ns(void)
 {
 	struct timespec t;
 
@@ -49,12 +49,12 @@ void spin_learn(struct spin *s, bool found)
 
 bool spin_look(struct spin *s, bool (*pending)(void *arg), void *arg)
 {
-	uint64_t end = now_ns() + SPIN_NS;
+	uint64_t end = spin_now_ns() + SPIN_NS;
 	bool found;
 
 	do
 		found = pending(arg);
-	while (!found && now_ns() < end);
+	while (!found && spin_now_ns() < end);
 	spin_learn(s, found);
 	return found;
 }

@@ -27,7 +27,9 @@ void spin_init(struct spin *s);
 bool spin_due(struct spin *s);
 // Looks until pending() says yes or SPIN_NS are over, and learns from it. True: there is a request.
 bool spin_look(struct spin *s, bool (*pending)(void *arg), void *arg);
-// What spin_look learns; for tests without a clock.
+// What spin_look learns, for who has waited in another way: whether the request came in time.
 void spin_learn(struct spin *s, bool found);
+// CLOCK_MONOTONIC.
+uint64_t spin_now_ns(void);
 
 #endif

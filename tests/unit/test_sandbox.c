@@ -166,6 +166,9 @@ static int try_calls(void *arg)
 	REFUSED(setuid(0), EPERM, 12);
 	REFUSED(syscall(SYS_prlimit64, getppid(), RLIMIT_CPU, &limit, NULL), EPERM, 13);
 	REFUSED(syscall(SYS_io_uring_setup, 1, NULL), EPERM, 14);
+	REFUSED(setpriority(PRIO_PROCESS, (id_t)getppid(), 19), EPERM, 17);
+	REFUSED(setpriority(PRIO_USER, 0, 19), EPERM, 18);
+	REFUSED(syscall(SYS_sched_setaffinity, getppid(), sizeof(byte), &byte), EPERM, 19);
 	if (given.seccomp == 1 &&
 	    !(was_reported("execve") && was_reported("socket") && was_reported("connect") &&
 	      was_reported("ptrace") && was_reported("io_uring_setup")))
