@@ -217,18 +217,21 @@ static void no_hidden_pages(void)
 	TRACE_CHECK(setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){0}) == 0, "setrlimit");
 }
 
-int main(int argc, char **argv)
+static void list_ops(void)
 {
-	const char *only = NULL, *pairs = getenv("WARDFS_MATRIX_PAIRS");
+	for (unsigned k = 0; k < n_matrix_ops; k++)
+		printf("%s\n", matrix_ops[k].name);
+	exit(0);
+}
 
-	TRACE_CHECK(getrandom(&matrix.seed, 4, 0) == 4, "no randomness");
-	matrix.pairs = pairs ? (unsigned)strtoul(pairs, NULL, 10) : matrix.pairs;
+// The operations of --only, or NULL.
+static const char *parse(int argc, char **argv)
+{
+	const char *only = NULL;
+
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--list") == 0) {
-			for (unsigned k = 0; k < n_matrix_ops; k++)
-				printf("%s\n", matrix_ops[k].name);
-			return 0;
-		}
+		if (strcmp(argv[i], "--list") == 0)
+			list_ops();
 		if (strcmp(argv[i], "--long") == 0)
 			matrix.all = 1;
 		else if (strcmp(argv[i], "--small-blocks") == 0)
@@ -248,6 +251,16 @@ int main(int argc, char **argv)
 			only = argv[++i];
 	}
 	matrix.jobs = matrix.jobs && matrix.jobs <= JOBS_MAX ? matrix.jobs : 1;
+	return only;
+}
+
+int main(int argc, char **argv)
+{
+	const char *pairs = getenv("WARDFS_MATRIX_PAIRS");
+
+	TRACE_CHECK(getrandom(&matrix.seed, 4, 0) == 4, "no randomness");
+	matrix.pairs = pairs ? (unsigned)strtoul(pairs, NULL, 10) : matrix.pairs;
+	const char *only = parse(argc, argv);
 	printf("seed %lu\n", matrix.seed);
 	set_effort();
 	no_hidden_pages();
