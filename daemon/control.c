@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -182,25 +184,36 @@ int control_listen_fd(struct control_server *s, int fd)
 	return err;
 }
 
+// The same name with a dot in front, which nobody looks for. False: too long.
+static bool hidden_name(const char *path, char *ret, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	int n = snprintf(ret, size, "%.*s.%s", (int)(name - path), path, name);
+
+	return n > 0 && (size_t)n < size;
+}
+
 int control_listen(struct control_server *s, const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 
-	if (strlen(path) >= sizeof(addr.sun_path))
+	if (!hidden_name(path, addr.sun_path, sizeof(addr.sun_path)))
 		return WERR_NAMETOOLONG;
-	memcpy(addr.sun_path, path, strlen(path) + 1);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return werr_from_errno(errno);
 	// Of a process that was killed: its number is ours now.
-	unlink(path);
+	unlink(addr.sun_path);
 	mode_t mask = umask(0177);
-	int failed =
-		bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, CONTROL_CLIENTS_MAX);
+	// Who finds a socket that nobody listens to removes it.
+	int failed = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) ||
+		     listen(fd, CONTROL_CLIENTS_MAX) || rename(addr.sun_path, path);
 	umask(mask);
 	if (failed) {
 		int err = werr_from_errno(errno);
 
+		unlink(addr.sun_path);
 		close(fd);
 		return err;
 	}

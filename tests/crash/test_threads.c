@@ -663,7 +663,11 @@ static void find_files(struct worker *w, enum ending how)
 			continue;
 		}
 		int err = fs_lookup(world.fs, world.dirs[f->dir], f->name, &st);
-		if (err == WERR_NOTFOUND && how == END_CUT && !f->durable) {
+		// A rename that is lost leaves nothing there, or what it replaced.
+		if (how == END_CUT && !f->durable &&
+		    (err == WERR_NOTFOUND || (!err && st.ino != f->ino))) {
+			if (!err)
+				fs_forget(world.fs, st.ino, 1);
 			f->ino = 0;
 			continue;
 		}

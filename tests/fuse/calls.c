@@ -2,6 +2,8 @@
 #include "tests/fuse/calls.h"
 
 #include <check.h>
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -75,6 +77,20 @@ struct fuse_attr call_getattr(uint64_t ino)
 	const struct fuse_getattr_in in = {0};
 
 	return call_attr(peer_call(&peer, FUSE_GETATTR, ino, &in, sizeof(in), NULL));
+}
+
+void call_await_gone(uint64_t ino)
+{
+	const struct fuse_getattr_in in = {0};
+	struct reply r;
+	int turns = 4000; // twenty seconds
+
+	do {
+		(void)poll(NULL, 0, 5);
+		ck_assert_int_eq(fs_checkpoint(backend), 0);
+		r = peer_call(&peer, FUSE_GETATTR, ino, &in, sizeof(in), NULL);
+	} while (r.err == 0 && --turns > 0);
+	call_expect(r, ESTALE);
 }
 
 struct reply call_setattr(uint64_t ino, struct fuse_setattr_in in)

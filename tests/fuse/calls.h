@@ -24,6 +24,9 @@ uint64_t call_make_file(uint64_t parent, const char *name, uint32_t mode);
 struct reply call_mkdir(uint64_t parent, const char *name, uint32_t mode, uint32_t umask_);
 struct reply call_lookup(uint64_t parent, const char *name);
 struct fuse_attr call_getattr(uint64_t ino);
+// Until nothing is left of what was forgotten: what is asked behind a FORGET may be answered before
+// that has been dealt with.
+void call_await_gone(uint64_t ino);
 struct reply call_setattr(uint64_t ino, struct fuse_setattr_in in);
 struct reply call_write(uint64_t ino, uint64_t off, const void *data, uint32_t len, uint32_t flags);
 struct reply call_read(uint64_t ino, uint64_t off, uint32_t len);

@@ -28,16 +28,16 @@ step static-man 30 quick tests/steps/static_man.sh
 step static-cppcheck 400 full tests/steps/static_cppcheck.sh
 step static-tidy 600 full tests/steps/static_tidy.sh
 step static-analyzer 600 full tests/steps/static_analyzer.sh
-step meson 900 quick tests/steps/meson_test.sh normal
-step meson-asan 900 full tests/steps/meson_test.sh asan
-step meson-tsan 900 full tests/steps/meson_test.sh tsan
+step meson 1800 quick tests/steps/meson_test.sh normal
+step meson-asan 1800 full tests/steps/meson_test.sh asan
+step meson-tsan 1800 full tests/steps/meson_test.sh tsan
 step planted 600 full tests/steps/planted.sh
 step fuzz 400 full tests/steps/fuzz.sh
-step cli 600 full tests/cli/run
-step cli-daemon 300 full tests/steps/cli_daemon.sh
+step cli 1200 full tests/cli/run
+step cli-daemon 600 full tests/steps/cli_daemon.sh
 step interop 300 full tests/interop/run
 step vaults 200 full tests/vaults/run
-step hostile 500 full tests/hostile/run
+step hostile 900 full tests/hostile/run
 step mount-tree 600 full tests/fuse/mounted/tree.sh
 step mount-posix 300 full tests/fuse/mounted/posix.py
 step mount-reused 200 full tests/fuse/mounted/reused.py

@@ -2,6 +2,7 @@
 // Server and client of the control protocol, over socket pairs.
 #include <check.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "daemon/channel.h"
 #include "daemon/control_client.h"
 #include "daemon/varlink.h"
+#include "tests/unit/unit_files.h"
 #include "tests/unit/unit_main.h"
 
 struct world {
@@ -272,6 +274,98 @@ START_TEST(watchers_see_events_in_order)
 }
 END_TEST
 
+struct silent {
+	struct world *w;
+	int times, heard;
+};
+
+// The third silence is the last: then there is something to hear.
+static int on_silence(void *arg)
+{
+	struct silent *s = arg;
+
+	s->times++;
+	if (s->times == 3)
+		control_event(s->w->server, json_pack("{si}", "n", 7));
+	return s->heard ? WERR_INTERRUPTED : 0;
+}
+
+static int hear(void *arg, json_t *reply)
+{
+	struct silent *s = arg;
+
+	s->heard |= json_integer_value(json_object_get(reply, "n")) == 7;
+	return 0;
+}
+
+START_TEST(silence_is_not_the_end)
+{
+	struct world w;
+	struct silent s = {.w = &w};
+	const struct control_how how = {.more = 1,
+					.fd = -1,
+					.progress = hear,
+					.silence = on_silence,
+					.arg = &s,
+					.timeout_ms = 20};
+	const struct control_how without = {.more = 1, .fd = -1, .timeout_ms = 20};
+
+	start(&w, 0);
+	struct control_client *c = connect_to(&w);
+	ck_assert_int_eq(control_call(c, "Watch", NULL, &how, NULL), WERR_INTERRUPTED);
+	ck_assert(s.heard && s.times >= 4);
+	control_close(c);
+	c = connect_to(&w);
+	ck_assert_int_eq(control_call(c, "Watch", NULL, &without, NULL), WERR_IO);
+	control_close(c);
+	end(&w);
+}
+END_TEST
+
+struct seeker {
+	char path[UNIT_DIR_BYTES + 8];
+	atomic_int end;
+};
+
+static void *seek(void *arg)
+{
+	struct seeker *s = arg;
+
+	while (!atomic_load(&s->end)) {
+		struct control_client *c = NULL;
+
+		if (control_connect_path(s->path, geteuid(), &c) == 0)
+			control_close(c);
+	}
+	return NULL;
+}
+
+// Who looks for services removes what a dead one has left, but not one that is just beginning.
+START_TEST(found_as_soon_as_it_is_there)
+{
+	char dir[UNIT_DIR_BYTES];
+	struct seeker s = {.end = 0};
+	pthread_t thread;
+
+	unit_make_dir(dir);
+	snprintf(s.path, sizeof(s.path), "%s/socket", dir);
+	ck_assert_int_eq(pthread_create(&thread, NULL, seek, &s), 0);
+	for (int i = 0; i < 300; i++) {
+		struct control_client *c = NULL;
+		struct world w;
+
+		start(&w, 0);
+		ck_assert_int_eq(control_listen(w.server, s.path), 0);
+		ck_assert_int_eq(control_connect_path(s.path, geteuid(), &c), 0);
+		control_close(c);
+		end(&w);
+	}
+	atomic_store(&s.end, 1);
+	pthread_join(thread, NULL);
+	unit_remove_tree(dir);
+}
+END_TEST
+
 // What a worker said last is heard although it ended without reading what it was told.
 START_TEST(last_words_come_through)
 {
@@ -330,6 +424,8 @@ int main(void)
 	tcase_add_test(t, last_words_come_through);
 	tcase_add_test(t, handlers_see_the_end_of_the_server);
 	tcase_add_test(t, watchers_see_events_in_order);
+	tcase_add_test(t, silence_is_not_the_end);
+	tcase_add_test(t, found_as_soon_as_it_is_there);
 	tcase_add_test(t, paths);
 	suite_add_tcase(s, t);
 	signal(SIGPIPE, SIG_IGN);

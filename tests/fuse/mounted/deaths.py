@@ -7,7 +7,6 @@ deaths.py [STATE]...    all states, or only these"""
 import errno
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import insides  # noqa: E402
-from vaultmount import WARDFS, Vault, require  # noqa: E402
+from vaultmount import WARDFS, Vault, kill, require  # noqa: E402
 
 TEXT = b"what was written before\n" * 100
 LIMIT = 60
@@ -76,18 +75,6 @@ def wait_for(condition, what):
         if time.monotonic() > end:
             raise RuntimeError("waited in vain until " + what)
         time.sleep(0.001)
-
-
-def kill(pid, number=signal.SIGKILL):
-    """Returns when the killed process is gone."""
-    try:
-        fd = os.pidfd_open(pid)
-        signal.pidfd_send_signal(fd, number)
-    except ProcessLookupError:
-        return
-    if number == signal.SIGKILL and not select.select([fd], [], [], LIMIT)[0]:
-        raise RuntimeError(f"process {pid} does not end")
-    os.close(fd)
 
 
 def zombies(parent):
@@ -303,8 +290,8 @@ def play(scene, row, keys):
     state, victim, after = row
     problems = []
     scene.keyless = None
-    scene.begin()
     try:
+        scene.begin()
         scene.go_to(state)
         scene.strike(victim)
         problems += scene.told(victim)

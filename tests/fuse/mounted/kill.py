@@ -61,8 +61,7 @@ def mount_again(vault, rng):
         vault.start()
         time.sleep(rng.random() * 0.2)
         vault.kill()
-    vault.start()
-    vault.wait_usable()
+    vault.start_again()
 
 
 def rounds(vault, count, rng):

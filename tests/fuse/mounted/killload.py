@@ -223,19 +223,6 @@ def end(worker):
         worker.wait(60)
 
 
-def start_again(vault):
-    """The dead process's lock is held until the last of its I/O has ended."""
-    until = time.monotonic() + 60
-    while True:
-        vault.start()
-        try:
-            return vault.wait_usable()
-        except RuntimeError as e:
-            if "in use" not in str(e) or time.monotonic() > until:
-                raise
-            time.sleep(0.2)
-
-
 def rounds(vault, count, rng):
     vault.start()
     vault.wait_usable()
@@ -250,7 +237,7 @@ def rounds(vault, count, rng):
         vault.kill()
         for worker in workers:
             end(worker)
-        start_again(vault)
+        vault.start_again()
         for work in works:
             try:
                 work.verify()

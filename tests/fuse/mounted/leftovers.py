@@ -8,25 +8,11 @@ leftovers.py [FILES]"""
 import os
 import resource
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from vaultmount import Vault, require  # noqa: E402
 
 XATTR_ROOM = 65536 - 64  # the names count as well
-
-
-def start(vault):
-    """The dead process's lock is held until the last of its I/O has ended."""
-    until = time.monotonic() + 60
-    while True:
-        vault.start()
-        try:
-            return vault.wait_usable()
-        except RuntimeError as e:
-            if "in use" not in str(e) or time.monotonic() > until:
-                raise
-            time.sleep(0.2)
 
 
 def host_files(vault):
@@ -39,7 +25,7 @@ def end_cleanly(vault):
 
 
 def unlinked_while_open(vault, count):
-    start(vault)
+    vault.start_again()
     before = host_files(vault)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (count + 200, max(count + 200, hard)))
@@ -63,7 +49,7 @@ def unlinked_while_open(vault, count):
         except OSError:
             pass  # its filesystem is gone
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, max(count + 200, hard)))
-    start(vault)
+    vault.start_again()
     assert os.listdir(top) == [], "unlinked names are back"
     os.rmdir(top)
     end_cleanly(vault)
@@ -72,7 +58,7 @@ def unlinked_while_open(vault, count):
 
 
 def links_between_directories(vault):
-    start(vault)
+    vault.start_again()
     top = os.path.join(vault.mnt, "links")
     for i in range(20):
         os.makedirs(os.path.join(top, f"d{i}"))
@@ -92,7 +78,7 @@ def links_between_directories(vault):
             f.write(b"changed")
             os.fsync(f.fileno())
     vault.kill()
-    start(vault)
+    vault.start_again()
     for i in range(200):
         paths = [os.path.join(top, f"d{(i + 7) % 20}", f"g{i}")]
         paths += [os.path.join(top, f"d{(i + k) % 20}", f"l{i}") for k in (1, 3, 4)]
@@ -106,14 +92,14 @@ def links_between_directories(vault):
             os.unlink(os.path.join(top, name))
         assert os.stat(os.path.join(top, f"d{(i + 4) % 20}", f"l{i}")).st_nlink == 1
     vault.kill()
-    start(vault)
+    vault.start_again()
     for i in range(0, 200, 2):
         assert os.stat(os.path.join(top, f"d{(i + 4) % 20}", f"l{i}")).st_nlink == 1
     end_cleanly(vault)
 
 
 def large_attributes(vault):
-    start(vault)
+    vault.start_again()
     path = os.path.join(vault.mnt, "attributes")
     with open(path, "wb") as f:
         f.write(b"x" * 5000)
@@ -124,7 +110,7 @@ def large_attributes(vault):
         os.fsync(fd)
         os.close(fd)
         vault.kill()
-        start(vault)
+        vault.start_again()
         assert os.getxattr(path, "user.large") == value, f"{size} bytes differ after a kill"
         with open(path, "rb") as f:
             assert f.read() == b"x" * 5000
@@ -137,7 +123,7 @@ def large_attributes(vault):
     for i in range(100):
         os.setxattr(path, f"user.a{i}", b"%d" % i * 100)
     end_cleanly(vault)
-    start(vault)
+    vault.start_again()
     assert sorted(os.listxattr(path)) == sorted(f"user.a{i}" for i in range(100))
     assert all(os.getxattr(path, f"user.a{i}") == b"%d" % i * 100 for i in range(100))
     end_cleanly(vault)

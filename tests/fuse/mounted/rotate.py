@@ -147,7 +147,7 @@ def main():
     vault = Served("rotate")
     try:
         operations, begun = rounds(vault, count, random.Random(seed))
-    except (Difference, RuntimeError) as e:
+    except (Difference, RuntimeError, KeyError, subprocess.SubprocessError) as e:
         print(e)
         print(vault.last_log())
         print(f"not ok rotate: {count} kills during rotations lose nothing")

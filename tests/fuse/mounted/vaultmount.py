@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,18 @@ def finish(process, limit):
         raise subprocess.CalledProcessError(status, process.args)
 
 
+def kill(pid, number=signal.SIGKILL):
+    """Returns when the killed process is gone."""
+    try:
+        fd = os.pidfd_open(pid)
+        signal.pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        return
+    if number == signal.SIGKILL and not select.select([fd], [], [], 60)[0]:
+        raise RuntimeError(f"process {pid} does not end")
+    os.close(fd)
+
+
 class Vault:
     """A new vault in a folder of its own, or in one of a disk of its own; everything is unmounted and removed at exit."""
 
@@ -71,8 +84,17 @@ class Vault:
             return True  # mounted, but nobody answers
 
     def mount(self):
-        subprocess.run([WARDFS, "mount", "--passfile", self.passfile, *self.options, self.dir, self.mnt], check=True,
-                       preexec_fn=self.before)
+        """A dead process's hold on the vault lasts until its last thread has ended what it does on the host."""
+        until = time.monotonic() + 60
+        while True:
+            done = subprocess.run([WARDFS, "mount", "--passfile", self.passfile, *self.options, self.dir, self.mnt],
+                                  stderr=subprocess.PIPE, check=False, preexec_fn=self.before)
+            if done.returncode and b"in use" in done.stderr and time.monotonic() < until:
+                time.sleep(0.05)
+                continue
+            sys.stderr.buffer.write(done.stderr)
+            done.check_returncode()
+            return
 
     def umount(self):
         subprocess.run([WARDFS, "umount", self.mnt], check=True)
@@ -93,17 +115,37 @@ class Vault:
             if self.process.poll() is not None:
                 raise RuntimeError(f"mount ended with status {self.process.returncode}:\n{self.last_log()}")
             try:
-                if os.stat(self.mnt).st_dev != os.stat(self.work).st_dev and self.is_open():
+                if os.stat(self.mnt).st_dev != os.stat(self.work).st_dev and self.is_open() and self.awaits_signals():
                     return
             except OSError:
                 pass
             time.sleep(0.005)
         raise RuntimeError(f"not usable after {limit} s:\n{self.last_log()}")
 
+    def start_again(self):
+        """After a kill: mount() says why that may take more than one beginning."""
+        until = time.monotonic() + 60
+        while True:
+            self.start()
+            try:
+                return self.wait_usable()
+            except RuntimeError as e:
+                if "in use" not in str(e) or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
     def is_open(self):
         """The folder is usable, and whoever mounted it has been told."""
         text = subprocess.run([WARDFS, "status", "--json"], stdout=subprocess.PIPE, check=True, timeout=60).stdout
         return any(entry["mountpoint"] == self.mnt and entry["state"] == "open" for entry in json.loads(text)["mounts"])
+
+    def awaits_signals(self):
+        """Whoever mounts in the foreground has heard of it: a signal unmounts from here on, and no longer ends just that process."""
+        if not isinstance(self.process, subprocess.Popen):
+            return True
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii", errors="replace") as f:
+            blocked = next(line for line in f if line.startswith("SigBlk:"))
+        return int(blocked.split()[1], 16) >> (signal.SIGTERM - 1) & 1 == 1
 
     def last_log(self):
         with open(self.log.name, "rb") as f:
