@@ -658,7 +658,9 @@ def status_of_a_killed_worker(w):
     wait_until(lambda: [m['state'] for m in json.loads(w.ok('status', '--json'))['mounts']
                         if m['mountpoint'] == mnt] == ['failed'], 'the death is noticed')
     w.run('umount', mnt)
-    check(not any(m['mountpoint'] == mnt for m in json.loads(w.ok('status', '--json'))['mounts']), 'listed')
+    # Nobody is left to tell its broker, which looks at the table of mounts.
+    wait_until(lambda: not any(m['mountpoint'] == mnt for m in json.loads(w.ok('status', '--json'))['mounts']),
+               'it is no longer listed')
 
 
 @case
