@@ -242,7 +242,7 @@ def an_unlocking_between_sleep_and_wake_is_refused(w):
     time.sleep(1)  # past the time that logind gives, which nothing can be asked for
     for _ in range(2):
         w.refused(6, 'going to sleep', 'unlock', mnt)
-        check(is_in(w, mnt, 'locked-with-mount'), state_of(w, mnt))
+        wait_until(lambda: is_in(w, mnt, 'locked-with-mount'), 'it is locked again')
     # What only the header says is known when it is opened; what the command says, before.
     w.refused(6, 'going to sleep', 'mount', other, place)
     w.refused(6, 'going to sleep', 'mount', '-o', 'on_sleep=unmount', other, place)

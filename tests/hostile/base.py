@@ -181,6 +181,10 @@ class Vault:
             check(counts and counts[kind] > 0, f'{kind} is not counted: {self.status()}')
         check(self.process.poll() is None and mounted(self.mnt), 'the mount has gone')
 
+    def state(self):
+        mounts = json.loads(self.w.ok('status', '--json'))['mounts']
+        return next((m['state'] for m in mounts if m['mountpoint'] == self.mnt), None)
+
     def status(self):
         """What the worker says; a broker that has only just mounted may not answer yet."""
         found = []

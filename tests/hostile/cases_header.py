@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 from base import PAGE, Vault, flip, get, hostile, make_socket, put
-from harness import CHEAP, PASSPHRASE, VAULT_FILES, case, check
+from harness import CHEAP, PASSPHRASE, VAULT_FILES, case, check, wait_until
 
 HEADER = 106496
 SLOT = 1024
@@ -347,6 +347,7 @@ def another_vault_under_a_locked_mount(v):
         for name in names:
             shutil.copyfile(v.w.path(place, name), v.top(name))
         v.w.refused(4, words, 'unlock', v.mnt)
+        wait_until(lambda: v.state() == 'locked-with-mount', 'it is locked again')
         for name in names:
             put(v.top(name), 0, get(os.path.join(locked, name), 0, 8 << 20))
     v.w.ok('unlock', v.mnt)

@@ -6,7 +6,7 @@ import os
 import shutil
 
 from base import FILES, PAGE, content, flip, get, hostile, put, swap_files
-from harness import check
+from harness import check, wait_until
 
 
 # ---- any changed byte ----
@@ -379,6 +379,7 @@ def every_finding_is_explained(v):
     for _ in range(3):
         for name in damaged:
             check(v.read(name) == errno.EIO, f'{name} was read')
+    v.says(*(f'{v.inodes[name]:016x}' for name in damaged))
     for name in damaged:
         lines = [line for line in v.lines().splitlines() if f'{v.inodes[name]:016x}' in line]
         check(len(lines) == 1 and 'first seen 20' in lines[0] and 'UTC' in lines[0], f'{name}: {lines}')
@@ -416,6 +417,7 @@ def findings_are_rate_limited(v):
     v.mount()
     for i in range(many):
         check(v.read(f'd/many{i}') == errno.EIO, f'many{i} was read')
+    wait_until(lambda: v.lines().count('refused') >= FINDINGS_LINES, f'so many lines in {v.lines()}')
     lines = [line for line in v.lines().splitlines() if 'refused' in line]
     # Two minutes at most have begun meanwhile.
     check(FINDINGS_LINES <= len(lines) <= 2 * FINDINGS_LINES and len(lines) < many, f'{len(lines)} lines')
