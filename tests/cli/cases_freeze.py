@@ -211,7 +211,7 @@ def copy_of_a_frozen_vault_is_checked(w):
     path = os.path.join(state, os.listdir(state)[0], 'anchor')
     with open(path, 'rb') as f:
         seen = f.read()
-    with open(os.path.join(mnt, 'later'), 'wb') as f:
+    with open(os.path.join(mnt, 'later'), 'wb', buffering=0) as f:
         f.write(b'later')
         os.fsync(f.fileno())
 

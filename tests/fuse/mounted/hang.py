@@ -121,7 +121,7 @@ def ends_with_error(function, limit=30):
 def hang(vault, host):
     vault.mount()
     name = os.path.join(vault.mnt, locking.NAME)
-    with open(name, "wb") as f:
+    with open(name, "wb", buffering=0) as f:
         f.write(locking.TEXT * 4000)
         os.fsync(f.fileno())
     vault.umount()

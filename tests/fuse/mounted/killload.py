@@ -150,7 +150,7 @@ class Renames:
             os.makedirs(os.path.join(self.top, d))
         for i in range(FILES):
             self.at[i] = "a"
-            with open(self.path(i, "a"), "wb") as f:
+            with open(self.path(i, "a"), "wb", buffering=0) as f:
                 f.write(b"%d" % i)
                 os.fsync(f.fileno())
 

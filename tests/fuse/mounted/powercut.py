@@ -235,7 +235,7 @@ class Host:
             writer.restore_anchor(mark)
             self.mount_vault()
             writer.verify(self.mnt, mark)
-            with open(os.path.join(self.mnt, "afterwards"), "wb") as f:
+            with open(os.path.join(self.mnt, "afterwards"), "wb", buffering=0) as f:
                 f.write(b"works" * 5000)
                 os.fsync(f.fileno())
             self.close_vault()

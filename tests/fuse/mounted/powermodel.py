@@ -54,7 +54,7 @@ class Writer:
     def begin(self):
         for name in ("names", "files"):
             os.mkdir(self.path(name))
-        with open(self.path("pages"), "wb") as f:
+        with open(self.path("pages"), "wb", buffering=0) as f:
             f.write(bytes(PAGE * PAGES))
             os.fsync(f.fileno())
         with open(self.path("lines"), "wb") as f:
