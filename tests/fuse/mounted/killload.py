@@ -16,7 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from vaultmount import Vault, require  # noqa: E402
+from vaultmount import WARDFS, Vault, require  # noqa: E402
 
 FILES = 12
 ROW = "INSERT INTO t(v) VALUES(randomblob(300)); SELECT 'row ' || count(*) FROM t;\n"
@@ -132,8 +132,9 @@ class Git:
         run("git", "-C", self.repo, "fsck", "--full", "--strict", env=self.env)
         if os.path.exists(self.done):
             with open(self.done, encoding="ascii") as f:
-                last = f.read().split()[-1]
-            run("git", "-C", self.repo, "merge-base", "--is-ancestor", last, "HEAD", env=self.env)
+                last = f.read().split()[-1:]  # none where the kill came before the first answer
+            for commit in last:
+                run("git", "-C", self.repo, "merge-base", "--is-ancestor", commit, "HEAD", env=self.env)
 
 
 class Renames:
@@ -231,6 +232,10 @@ def rounds(vault, count, rng):
         works.append(Fio(vault.mnt))
     for work in works:
         work.prepare()
+    # Nobody fsyncs what "git init" writes, so a kill soon afterwards may take it.
+    os.sync()
+    for verb in ("freeze", "thaw"):
+        run(WARDFS, verb, vault.mnt)
     for number in range(count):
         workers = [work.start(rng.getrandbits(30)) for work in works]
         time.sleep(rng.choice((0.3, 1, 2.5)) * (0.5 + rng.random()))
