@@ -80,18 +80,17 @@ struct object {
 	struct object_keys *keys; // NULL until something is sealed
 	uint16_t trim;            // 0, or the data key under which every page is: the others may go
 	uint16_t layout;
-	uint8_t *inline_data;   // plaintext, node->attr.size bytes, layout inline only; capacity
-				// OBJECT_INLINE_AREA
-	struct tree *tree;      // layout tree (files, long symlinks, directories)
-	void *tree_source;      // the loader's argument
-	size_t accounted;       // bytes counted in fs->cache_bytes
-	size_t accounted_dirty; // bytes counted in fs->dirty_bytes
-	size_t accounted_file;  // bytes counted in fs->file_bytes
-	struct table *table;    // directories
-	uint32_t lost_end;      // 1 + the last table page that does not open: what is in the others
-				// can be read and removed, but no name is added, and an absent one
-				// is not known to be absent; 0: all open
-	uint8_t *xattrs;        // encoded set
+	uint8_t *inline_data; // plaintext, node->attr.size bytes, layout inline only; capacity
+			      // OBJECT_INLINE_AREA
+	struct tree *tree; // layout tree (files, long symlinks, directories)
+	void *tree_source; // the loader's argument
+	// Bytes counted in fs->cache_bytes, dirty_bytes and file_bytes.
+	_Atomic uint64_t accounted, accounted_dirty, accounted_file;
+	struct table *table; // directories
+	uint32_t lost_end;   // 1 + the last table page that does not open: what is in the others
+			     // can be read and removed, but no name is added, and an absent one
+			     // is not known to be absent; 0: all open
+	uint8_t *xattrs;     // encoded set
 	size_t xattrs_len;
 	struct seal xattr_seals[OBJECT_XATTR_PAGES];
 	struct overlay overlay;
@@ -124,8 +123,9 @@ struct object {
 	uint64_t drop_from,
 		drop_to; // pages dropped whose host space is not yet given back (from == to: none)
 	uint64_t drop_sequence;       // record of the last such drop
-	unsigned bad_level;           // the node page that was loaded last, or failed to: its level
-	uint64_t bad_first;           // and the first page that it covers
+	_Atomic unsigned bad_level;   // the node page that was loaded last, or failed to: its level
+	_Atomic uint64_t bad_first;   // and the first page that it covers; of one load where the
+				      // lock is exclusive
 	struct replay_object *replay; // candidates, during replay only
 	_Atomic table_place ahead_after, ahead_to; // ahead.c: 1 + of the file read last; asked for
 						   // below
@@ -344,7 +344,7 @@ int object_load(struct fs *fs, struct node *n) WARN_UNUSED;
 // asked again the next time.
 bool object_is_damaged(int err);
 void object_free(struct fs *fs, struct object *o);
-// Brings the cache's byte count up to date (node->lock exclusive).
+// Brings the cache's byte count up to date. node->lock shared (after reading) or exclusive.
 void object_account(struct fs *fs, struct object *o);
 // Keys for what is sealed next: made, or renewed where their epoch or their number of seals asks
 // for it. node->lock exclusive.

@@ -280,21 +280,24 @@ void object_free(struct fs *fs, struct object *o)
 // About: two expanded keys in secret memory.
 #define KEYS_BYTES 3072u
 
+// The share of one object in a sum becomes `now`; several threads at once leave one of their
+// values.
+static void account(_Atomic uint64_t *sum, _Atomic uint64_t *share, uint64_t now)
+{
+	if (atomic_load_explicit(share, memory_order_relaxed) != now) {
+		atomic_fetch_add(sum, now - atomic_exchange(share, now));
+	}
+}
+
 void object_account(struct fs *fs, struct object *o)
 {
 	size_t now = sizeof *o + (o->keys ? KEYS_BYTES : 0) +
 		     (o->inline_data ? OBJECT_INLINE_AREA : 0) + o->xattrs_len +
 		     (o->tree ? tree_memory(o->tree) : 0) + (o->table ? table_memory(o->table) : 0);
 
-	size_t dirty = o->tree ? tree_dirty_memory(o->tree) : 0;
-
-	atomic_fetch_add(&fs->cache_bytes, now - o->accounted);
-	o->accounted = now;
-	atomic_fetch_add(&fs->dirty_bytes, dirty - o->accounted_dirty);
-	o->accounted_dirty = dirty;
-	size_t file = o->table ? 0 : now;
-	atomic_fetch_add(&fs->file_bytes, file - o->accounted_file);
-	o->accounted_file = file;
+	account(&fs->cache_bytes, &o->accounted, now);
+	account(&fs->dirty_bytes, &o->accounted_dirty, o->tree ? tree_dirty_memory(o->tree) : 0);
+	account(&fs->file_bytes, &o->accounted_file, o->table ? 0 : now);
 }
 
 static void object_loaded(struct fs *fs, struct node *n)

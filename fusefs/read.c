@@ -209,44 +209,14 @@ static size_t with_last_page(const struct node *n, uint64_t off, size_t take, si
 	return n->obj->layout == LAYOUT_TREE && take && rest <= len - take ? take + rest : take;
 }
 
-static size_t pages_touched(uint64_t off, size_t len)
-{
-	return (size_t)((off + len - 1) / WARD_PAGE - off / WARD_PAGE + 1);
-}
-
-static bool nodes_missing(const struct node *n, uint64_t off, size_t len)
-{
-	return len && n->obj->layout == LAYOUT_TREE &&
-	       !tree_in_memory(n->obj->tree, off / WARD_PAGE, pages_touched(off, len));
-}
-
-// n->lock exclusive.
-static int load_nodes(struct fs *fs, struct node *n, uint64_t off, size_t len)
-{
-	struct seal seals[CHUNK_PAGES];
-	uint64_t index = off / WARD_PAGE;
-	size_t left = pages_touched(off, len);
-	int err = 0;
-
-	while (err == 0 && left) {
-		size_t count = left < CHUNK_PAGES ? left : CHUNK_PAGES;
-
-		err = tree_get_range(n->obj->tree, index, count, seals);
-		index += count;
-		left -= count;
-	}
-	object_account(fs, n->obj);
-	return err;
-}
-
-// Waits for the disk under the shared lock, where others may read: the node pages that a small read
-// lacks, with its page on the way at the same time. A hint only: what it reads is not kept, and
-// load_nodes finds it in the host's cache.
+// Waits for the node pages that a small read lacks, with its page on the way at the same time. A
+// hint only: what it reads is not kept, and the tree finds it in the host's cache.
 static void expect_nodes(struct fs *fs, struct node *n, uint64_t off)
 {
 	const struct host_ops *ops = fs->host->ops;
 	uint64_t index = off / WARD_PAGE, position[OBJECT_ROOTS];
-	unsigned count = tree_missing(n->obj->tree, index, position);
+	unsigned count =
+		n->obj->layout == LAYOUT_TREE ? tree_missing(n->obj->tree, index, position) : 0;
 	uint8_t scratch[WARD_PAGE];
 	const struct iovec iov = {scratch, WARD_PAGE};
 	struct host_file *f;
@@ -265,25 +235,6 @@ static void expect_nodes(struct fs *fs, struct node *n, uint64_t off)
 	hostcache_put(fs->hc, f);
 }
 
-// Nodes are loaded under the exclusive lock, pages read under the shared one, so that reads of one
-// file wait for the disk side by side. A shared lock becomes an exclusive one; under that they are
-// loaded, and it becomes a shared one. After a failure n is unlocked.
-static int get_nodes(struct fs *fs, struct node *n, bool *exclusive, uint64_t off, size_t len)
-{
-	bool load = *exclusive;
-	int err = load ? load_nodes(fs, n, off, len) : 0;
-
-	if (!load) {
-		expect_nodes(fs, n, off);
-	}
-	node_unlock(n);
-	if (err) {
-		return err;
-	}
-	*exclusive = !load;
-	return load ? node_lock_read(fs, n, exclusive) : node_lock_write(fs, n);
-}
-
 int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *ret_len)
 {
 	struct node *n = node_find(fs, ino);
@@ -299,26 +250,16 @@ int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf, si
 		node_put(fs, n);
 		return err;
 	}
-	for (unsigned round = 0;; round++) {
-		uint64_t size = n->attr.size;
-		size_t take = off >= size ? 0 : size - off < len ? (size_t)(size - off) : len;
+	uint64_t size = n->attr.size;
+	size_t take = off >= size ? 0 : size - off < len ? (size_t)(size - off) : len;
 
-		// Whoever sees them dropped again and again reads under the exclusive lock.
-		if (nodes_missing(n, off, take) && !(exclusive && round > 2)) {
-			err = get_nodes(fs, n, &exclusive, off, take);
-			if (err) {
-				break;
-			}
-			continue;
-		}
-		err = take ? data_read(fs, n, off, with_last_page(n, off, take, len), buf) : 0;
-		*ret_len = take;
-		if (exclusive) {
-			object_account(fs, n->obj);
-		}
-		node_unlock(n);
-		break;
+	if (take) {
+		expect_nodes(fs, n, off);
+		err = data_read(fs, n, off, with_last_page(n, off, take, len), buf);
+		object_account(fs, n->obj);
 	}
+	*ret_len = take;
+	node_unlock(n);
 	node_put(fs, n);
 	return err;
 }

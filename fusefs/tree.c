@@ -2,6 +2,7 @@
 #include "fusefs/tree.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,9 +16,12 @@
 
 _Static_assert(SEALS_PER_NODE == 1 << FANOUT_BITS, "fan-out");
 
+// NULL becomes a node in any thread that reads; the rest of a tree changes in one thread alone.
+typedef _Atomic(struct node *) node_slot;
+
 struct node {
 	struct seal seals[SEALS_PER_NODE]; // stale where a child is dirty
-	struct node **child;               // levels >= 2: SEALS_PER_NODE pointers; else NULL
+	node_slot *child;                  // levels >= 2: SEALS_PER_NODE of them; else NULL
 	int dirty;                         // then every ancestor is dirty too
 };
 
@@ -26,12 +30,12 @@ struct tree {
 	void *arg;
 	struct seal direct[OBJECT_DIRECT];
 	struct seal root_seal[LEVELS];
-	struct node *root[LEVELS];
+	node_slot root[LEVELS];
 	int changed; // since the last load or seal; set whenever any node is dirty
 	// No checkpoint refers to a node whose first index is >= watermark.
 	uint64_t watermark;
 	uint64_t set_top; // 1 + the highest index set since the last seal
-	size_t memory;
+	atomic_size_t memory;
 	size_t dirty_memory;
 };
 
@@ -41,7 +45,7 @@ struct link {
 	uint64_t first;
 	uint64_t position;
 	struct seal *seal;
-	struct node **node;
+	node_slot *node;
 };
 
 // Content pages below a node of this level.
@@ -97,7 +101,7 @@ static struct link root_link(const struct tree *t, unsigned level)
 		.first = root_first(level),
 		.position = root_position(level),
 		.seal = (struct seal *)&t->root_seal[level - 1],
-		.node = (struct node **)&t->root[level - 1],
+		.node = (node_slot *)&t->root[level - 1],
 	};
 }
 
@@ -175,7 +179,7 @@ static void mark_dirty(struct tree *t, struct node *n)
 	t->dirty_memory += node_bytes(n);
 }
 
-static void free_subtree(struct tree *t, struct node **pn)
+static void free_subtree(struct tree *t, node_slot *pn)
 {
 	struct node *n = *pn;
 
@@ -296,10 +300,15 @@ static int read_node(struct tree *t, const struct link *l, struct node **ret)
 	return 0;
 }
 
+// Takes the node. Where another thread has attached the same one, that stays.
 static void attach(struct tree *t, const struct link *l, struct node *n)
 {
-	*l->node = n;
-	t->memory += node_bytes(n);
+	struct node *none = NULL;
+
+	if (atomic_compare_exchange_strong(l->node, &none, n))
+		t->memory += node_bytes(n);
+	else
+		node_release(n);
 }
 
 // The node into memory unless it is there (then nothing is written) or absent.
@@ -378,26 +387,6 @@ int tree_get_range(struct tree *t, uint64_t index, size_t n, struct seal *out)
 int tree_get(struct tree *t, uint64_t index, struct seal *ret)
 {
 	return tree_get_range(t, index, 1, ret);
-}
-
-int tree_in_memory(const struct tree *t, uint64_t index, size_t n)
-{
-	if (!in_bounds(index, n))
-		return 1;
-	for (uint64_t end = index + n; index < end;) {
-		if (index < OBJECT_DIRECT) {
-			index = OBJECT_DIRECT;
-			continue;
-		}
-		struct link l = root_link(t, root_level(index));
-
-		while (*l.node != NULL && l.level > 1)
-			l = child_link(&l, child_of(&l, index));
-		if (*l.node == NULL && !seal_is_hole(l.seal))
-			return 0;
-		index = link_end(&l);
-	}
-	return 1;
 }
 
 unsigned tree_missing(const struct tree *t, uint64_t index, uint64_t ret[static OBJECT_ROOTS])
@@ -763,7 +752,7 @@ size_t tree_dirty_memory(const struct tree *t)
 }
 
 // A clean node has no dirty one below it.
-static void shrink_subtree(struct tree *t, struct node **pn)
+static void shrink_subtree(struct tree *t, node_slot *pn)
 {
 	struct node *n = *pn;
 

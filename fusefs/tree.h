@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The seals of one object's content pages: 80 direct ones and five indirect trees of fan-out 128,
 // nodes loaded on demand through a callback. wardfs-vault(5), "Positions" and "Object header". No
-// keys, no host I/O of its own. Not thread-safe for changes: the node's lock guards it; but
-// tree_get and tree_get_range on pages whose nodes are in memory may run in several threads at once
-// (shared lock).
+// keys, no host I/O of its own. The node's lock guards it: tree_get, tree_get_range, tree_missing
+// and tree_memory may run in several threads at once (shared lock), all others alone (exclusive
+// lock).
 #ifndef WARDFS_FUSEFS_TREE_H
 #define WARDFS_FUSEFS_TREE_H
 
@@ -19,8 +19,9 @@
 struct tree;
 
 // Reads, opens and checks a node page: level 1..5, first index, host position, its seal; fills 128
-// seals. Called with the lock held. The tree checks the seals' form and refuses a node of holes
-// only (WERR_MALFORMED): such a node is written as a hole.
+// seals. Called with the lock as the caller of the tree holds it, in several threads at once as
+// tree_get is, perhaps for the same node. The tree checks the seals' form and refuses a node of
+// holes only (WERR_MALFORMED): such a node is written as a hole.
 typedef int (*tree_load_fn)(void *arg, unsigned level, uint64_t first, uint64_t position,
 			    const struct seal *seal, struct seal out[static SEALS_PER_NODE]);
 
@@ -52,8 +53,6 @@ uint64_t tree_extent(uint64_t pages);
 int tree_get(struct tree *t, uint64_t index, struct seal *ret) WARN_UNUSED;
 // Seals of [index, index + n): fills out[n]; on failure a part of it.
 int tree_get_range(struct tree *t, uint64_t index, size_t n, struct seal *out) WARN_UNUSED;
-// 1 when tree_get_range on this range would load nothing: then it may run under a shared lock.
-int tree_in_memory(const struct tree *t, uint64_t index, size_t n);
 // Host positions of the node pages that tree_get(index) would load, the uppermost first, as far as
 // can be known before they are there: 0..OBJECT_ROOTS of them. For reading ahead.
 unsigned tree_missing(const struct tree *t, uint64_t index, uint64_t ret[static OBJECT_ROOTS]);

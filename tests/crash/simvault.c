@@ -188,7 +188,7 @@ void sv_put(struct simvault *v, uint64_t ino, uint64_t off, size_t len, uint64_t
 
 uint64_t sv_version(struct simvault *v, uint64_t ino, uint64_t off, size_t len)
 {
-	static uint64_t buf[CHUNK / 8];
+	static _Thread_local uint64_t buf[CHUNK / 8];
 	uint64_t version = 0;
 
 	for (size_t done = 0; done < len; done += CHUNK) {

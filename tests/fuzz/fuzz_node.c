@@ -45,14 +45,15 @@ static void one(struct tree *t, const uint8_t op[static 16])
 	const uint64_t index = le64_get(op + 1) >> (op[9] % 64);
 	const size_t n = op[10] % 64 + 1u;
 	struct seal seals[64] = {0};
-	uint64_t where = 0, count = 0;
+	uint64_t where = 0, count = 0, positions[OBJECT_ROOTS];
 	int err = 0;
 
 	switch (op[0] % 6) {
 	case 0:
 		err = tree_get_range(t, index, n, seals);
-		if (!err && tree_in_memory(t, index, n))
-			FUZZ_NEED(tree_get(t, index, &seals[63]) == 0);
+		if (!err)
+			FUZZ_NEED(tree_missing(t, index, positions) == 0 &&
+				  tree_get(t, index, &seals[63]) == 0);
 		break;
 	case 1:
 		err = tree_seek(t, index, TREE_PAGES_MAX, op[11] & 1, &where);
