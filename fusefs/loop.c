@@ -107,13 +107,15 @@ static void install_handler(void)
 	(void)sigaction(WAKE_SIGNAL, &sa, NULL);
 }
 
+// More than there are processors: most requests that do not come from memory wait for the disk, and
+// with few on their way together it has little to do.
 static unsigned default_threads(void)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	if (cpus < 1)
 		cpus = 1;
-	return cpus + 2 > 16 ? 16 : (unsigned)cpus + 2;
+	return cpus + 4 > 16 ? 16 : (unsigned)cpus + 4;
 }
 
 static int thread_init(struct loop *l, struct thread *t, unsigned index)

@@ -39,7 +39,7 @@ enum loop_class {
 };
 
 struct loop_params {
-	unsigned threads; // 0: processors + 2, within 2..16
+	unsigned threads; // 0: processors + 4, at most 16
 	// Blocks for one request in w->in. WERR_INTERRUPTED: nothing received, come again;
 	// WERR_NODEVICE: the channel has ended (a clean end of loop_run); other codes end loop_run
 	// with that code. May run in several threads at once.

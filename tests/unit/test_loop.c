@@ -380,6 +380,26 @@ START_TEST(spin_looks)
 }
 END_TEST
 
+// Without a number there are more than processors, so many wait for the disk together. wardfs(1),
+// "threads".
+START_TEST(threads_of_its_own_accord)
+{
+	struct rig r;
+	const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	const unsigned expected = cpus < 12 ? (unsigned)cpus + 4 : 16;
+
+	start(&r, 0);
+	ck_assert_uint_eq(loop_threads(r.loop), expected);
+	feed(&r, 'g', expected);
+	await(&r.arrived, expected);
+	for (unsigned i = 0; i < expected; i++)
+		sem_post(&r.gate);
+	await(&r.done, expected);
+	loop_stop(r.loop);
+	ck_assert_int_eq(finish(&r), 0);
+}
+END_TEST
+
 // All threads are stuck; the first that comes free leads.
 START_TEST(nobody_left_to_lead)
 {
@@ -569,6 +589,7 @@ int main(void)
 	tcase_add_test(t, blocking_alone_keeps_the_lead);
 	tcase_add_test(t, spin_learns);
 	tcase_add_test(t, spin_looks);
+	tcase_add_test(t, threads_of_its_own_accord);
 	tcase_add_test(t, nobody_left_to_lead);
 	tcase_add_test(t, quick_requests_stay_with_the_leader);
 	tcase_add_test(t, most_recently_idle_first);
