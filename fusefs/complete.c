@@ -179,6 +179,9 @@ static void complete_part(struct fs *fs, const struct checkpoint *c, struct part
 	}
 	if (p->sealed && o) {
 		n->base = c->generation;
+		if (o->tree) {
+			tree_placed(o->tree);
+		}
 		if (p->trimmed && p->trimmed_to == object_keys_newest(o->keys) &&
 		    p->trimmed_epoch == n->epoch) {
 			object_keys_free(o->keys);

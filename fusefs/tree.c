@@ -23,6 +23,7 @@ struct node {
 	struct seal seals[SEALS_PER_NODE]; // stale where a child is dirty
 	node_slot *child;                  // levels >= 2: SEALS_PER_NODE of them; else NULL
 	int dirty;                         // then every ancestor is dirty too
+	int sealed;                        // and not yet placed; then every ancestor is that, too
 };
 
 struct tree {
@@ -695,6 +696,7 @@ static void clean_subtree(struct tree *t, struct node *n)
 	if (n == NULL || !n->dirty)
 		return;
 	n->dirty = 0;
+	n->sealed = 1;
 	t->dirty_memory -= node_bytes(n);
 	for (unsigned i = 0; n->child != NULL && i < SEALS_PER_NODE; i++)
 		clean_subtree(t, n->child[i]);
@@ -718,6 +720,21 @@ int tree_seal(struct tree *t, tree_seal_fn fn, void *arg)
 	t->set_top = 0;
 	t->changed = 0;
 	return 0;
+}
+
+static void place_subtree(struct node *n)
+{
+	if (n == NULL || !n->sealed)
+		return;
+	n->sealed = 0;
+	for (unsigned i = 0; n->child != NULL && i < SEALS_PER_NODE; i++)
+		place_subtree(n->child[i]);
+}
+
+void tree_placed(struct tree *t)
+{
+	for (unsigned i = 0; i < LEVELS; i++)
+		place_subtree(t->root[i]);
 }
 
 static void mark_subtree(struct tree *t, struct node *n)
@@ -751,14 +768,14 @@ size_t tree_dirty_memory(const struct tree *t)
 	return t->dirty_memory;
 }
 
-// A clean node has no dirty one below it.
+// What may go has nothing below it that may not.
 static void shrink_subtree(struct tree *t, node_slot *pn)
 {
 	struct node *n = *pn;
 
 	if (n == NULL)
 		return;
-	if (!n->dirty) {
+	if (!n->dirty && !n->sealed) {
 		free_subtree(t, pn);
 		return;
 	}

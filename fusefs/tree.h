@@ -86,11 +86,14 @@ typedef int (*tree_seal_fn)(void *arg, unsigned level, uint64_t first, uint64_t 
 int tree_seal(struct tree *t, tree_seal_fn fn, void *arg) WARN_UNUSED;
 // What the last tree_seal gave out reaches no host: every node in memory is dirty again.
 void tree_mark_all(struct tree *t);
+// What the last tree_seal gave out stands at its places. Until then they hold what was before, so
+// the nodes that it sealed stay in memory.
+void tree_placed(struct tree *t);
 // Whether any seal, direct ones included, changed since the last tree_load_roots or tree_seal.
 int tree_is_dirty(const struct tree *t);
 
-// Memory: bytes of the tree and its nodes; those of dirty nodes; and dropping clean nodes (they
-// load again).
+// Memory: bytes of the tree and its nodes; those of dirty nodes; and dropping nodes that are clean
+// and at their places (they load again).
 size_t tree_memory(const struct tree *t);
 size_t tree_dirty_memory(const struct tree *t);
 void tree_shrink(struct tree *t);

@@ -97,6 +97,53 @@ static void fsync_during_a_checkpoint(void)
 	expect_after_kill(120);
 }
 
+// More nodes than a seek keeps in memory, all of them on its way.
+#define SOUGHT_PAGES UINT64_C(40000)
+#define CHANGED UINT64_C(848)
+
+static int write_error; // of the first write after the seek; 0: none
+
+static void seek_meanwhile(void *arg, enum simcall kind)
+{
+	const struct simfault fault = {
+		.kind = SIM_WRITE, .nth = 1, .count = 1, .error = write_error};
+	uint64_t at;
+
+	(void)arg;
+	if (kind != SIM_DATASYNC || !armed)
+		return;
+	armed = false;
+	EXPECT_OK(fs_lseek(v.fs, ino, 0, SEEK_HOLE, &at));
+	EXPECT(at == SOUGHT_PAGES * SIM_PAGE, "a hole at %lu", at);
+	EXPECT(sv_version(&v, ino, CHANGED * SIM_PAGE, SIM_PAGE) == 2, "read after the seek");
+	if (write_error)
+		simhost_fail(v.disk, &fault);
+}
+
+// What the checkpoint has sealed and not yet written is in memory alone.
+static void seek_during_a_checkpoint(int error)
+{
+	simvault_begin(&v, NULL);
+	ino = sv_make(&v, FS_ROOT, "f", OBJECT_FILE);
+	sv_put(&v, ino, 0, SOUGHT_PAGES * SIM_PAGE, 1);
+	EXPECT_OK(fs_checkpoint(v.fs));
+	simvault_remount(&v);
+	ino = sv_find(&v, FS_ROOT, "f");
+	sv_put(&v, ino, CHANGED * SIM_PAGE, SIM_PAGE, 2);
+	write_error = error;
+	armed = true;
+	simhost_on_call(v.disk, seek_meanwhile, NULL);
+	EXPECT((fs_checkpoint(v.fs) != 0) == (error != 0), "the checkpoint");
+	simhost_on_call(v.disk, NULL, NULL);
+	EXPECT(!armed, "nobody sought meanwhile");
+	EXPECT_OK(fs_checkpoint(v.fs));
+	EXPECT(sv_version(&v, ino, CHANGED * SIM_PAGE, SIM_PAGE) == 2, "afterwards");
+	simvault_remount(&v);
+	ino = sv_find(&v, FS_ROOT, "f");
+	EXPECT(sv_version(&v, ino, CHANGED * SIM_PAGE, SIM_PAGE) == 2, "after mounting again");
+	simvault_end(&v);
+}
+
 // A truncation that was refused has not happened, now or later.
 static void refused_truncation(void)
 {
@@ -158,6 +205,8 @@ int main(void)
 	punch_after_a_change();
 	truncate_after_a_change();
 	fsync_during_a_checkpoint();
+	seek_during_a_checkpoint(0);
+	seek_during_a_checkpoint(WERR_NOSPACE);
 	refused_truncation();
 	truncated_files_keep_no_descriptors();
 	return 0;

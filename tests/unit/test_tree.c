@@ -152,6 +152,7 @@ static void checkpoint(struct store *st, struct tree *t, struct header *h)
 	uint64_t first = 80;
 
 	ck_assert_int_eq(tree_seal(t, store_seal, st), 0);
+	tree_placed(t);
 	ck_assert(!tree_is_dirty(t));
 	ck_assert_uint_eq(tree_dirty_memory(t), 0);
 	tree_store_roots(t, h->direct, h->roots);
@@ -346,7 +347,6 @@ START_TEST(test_loads_once)
 	ck_assert_uint_gt(store->loads, 0);
 	store->loads = 0;
 	size_t memory = tree_memory(tree);
-
 	ck_assert_int_eq(tree_get_range(tree, 400, 300, out), 0);
 	ck_assert_int_eq(tree_get_range(tree, 1000000, 300, out), 0); // a hole needs no node
 	ck_assert_uint_eq(store->loads, 0);
@@ -385,6 +385,33 @@ START_TEST(test_missing)
 	ck_assert_uint_eq(tree_missing(tree, 5, positions), 0);
 	ck_assert_uint_eq(tree_missing(tree, 1ull << 33, positions), 0); // a hole
 	ck_assert_uint_eq(tree_missing(tree, TREE_PAGES_MAX, positions), 0);
+}
+END_TEST
+
+// What was sealed stays until it is where it would be loaded from.
+START_TEST(test_unplaced_stays)
+{
+	struct seal a = new_seal(), got;
+	struct header h;
+
+	set(5000, &a);
+	set(20000, &a);
+	checkpoint(store, tree, &h);
+	tree_shrink(tree);
+	a = new_seal();
+	set(5000, &a);
+	ck_assert_int_eq(tree_seal(tree, store_seal, store), 0);
+	size_t memory = tree_memory(tree);
+	tree_shrink(tree);
+	ck_assert_uint_eq(tree_memory(tree), memory);
+	ck_assert_int_eq(tree_get(tree, 20000, &got), 0); // loaded below a root that stays
+	tree_shrink(tree);
+	ck_assert_uint_eq(tree_memory(tree), memory);
+	tree_placed(tree);
+	tree_shrink(tree);
+	ck_assert_uint_lt(tree_memory(tree), memory);
+	ck_assert_int_eq(tree_get(tree, 5000, &got), 0);
+	ck_assert(seal_equal(&got, &a));
 }
 END_TEST
 
@@ -761,6 +788,7 @@ int main(void)
 	tcase_add_test(tc, test_drop_does_not_load);
 	tcase_add_test(tc, test_loads_once);
 	tcase_add_test(tc, test_missing);
+	tcase_add_test(tc, test_unplaced_stays);
 	tcase_add_test(tc, test_load_errors);
 	tcase_add_test(tc, test_seal_failure);
 	tcase_add_test(tc, test_fresh);
