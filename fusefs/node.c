@@ -92,6 +92,22 @@ struct node *node_find(struct fs *fs, uint64_t number)
 	return n;
 }
 
+// Readers of one file that overlap without end must not keep a checkpoint waiting, and with it
+// every other writer. So no thread locks twice for reading.
+static int init_lock(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attr;
+	int rc = pthread_rwlockattr_init(&attr);
+
+	if (rc) {
+		return rc;
+	}
+	rc = pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	rc = rc ? rc : pthread_rwlock_init(lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+	return rc;
+}
+
 static struct node *make_node(uint64_t number, uint64_t incarnation, uint8_t type)
 {
 	struct node *n = calloc(1, sizeof *n);
@@ -99,7 +115,7 @@ static struct node *make_node(uint64_t number, uint64_t incarnation, uint8_t typ
 	if (!n) {
 		return NULL;
 	}
-	if (pthread_rwlock_init(&n->lock, NULL)) {
+	if (init_lock(&n->lock)) {
 		free(n);
 		return NULL;
 	}
