@@ -246,6 +246,10 @@ int fs_read(struct fs *fs, uint64_t ino, uint64_t off, size_t len, void *buf, si
 	int err = n->type == OBJECT_FILE  ? node_lock_read(fs, n, &exclusive)
 		  : n->type == OBJECT_DIR ? WERR_ISDIR
 					  : WERR_INVALID;
+	if (err == 0 && exclusive && n->obj->layout == LAYOUT_TREE) { // others need not wait
+		node_unlock(n);
+		err = node_lock_read(fs, n, &exclusive);
+	}
 	if (err) {
 		node_put(fs, n);
 		return err;
