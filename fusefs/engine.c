@@ -19,13 +19,9 @@
 
 static int init_locks(struct fs *fs)
 {
-	pthread_rwlockattr_t attr;
 	pthread_condattr_t clock;
-	int rc = pthread_rwlockattr_init(&attr);
+	int rc = rwlock_init_fair(&fs->cut);
 
-	// A checkpoint must not wait for ever behind a stream of writers.
-	rc |= pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	rc |= pthread_rwlock_init(&fs->cut, &attr);
 	rc |= pthread_mutex_init(&fs->checkpoint_lock, NULL);
 	rc |= pthread_mutex_init(&fs->commit_lock, NULL);
 	rc |= pthread_mutex_init(&fs->names_lock, NULL);
@@ -42,7 +38,6 @@ static int init_locks(struct fs *fs)
 	rc |= pthread_mutex_init(&fs->freeze_lock, NULL);
 	rc |= pthread_cond_init(&fs->freeze_cond, &clock);
 	pthread_condattr_destroy(&clock);
-	pthread_rwlockattr_destroy(&attr);
 	return rc ? WERR_NOMEM : 0;
 }
 

@@ -4,16 +4,20 @@
 //
 // Lock order, outermost first (STORAGE.md section 4):
 //   checkpoint_lock  one checkpoint at a time
-//   header_lock   one change of the vault header at a time
-//   commit_lock   one commit or cut at a time: log → flush → place
-//   cut           rwlock; shared by every change of memory, exclusive at the cut of a checkpoint
-//   (memory and journal appends only) names_lock    mutex; every change of names, so that several
-//   directories can be locked in any order under it node->lock    rwlock; directories before the
-//   nodes that they name; links directory last among directories journal       inside journal.c
-//   dirty_lock    mutex; homes, dirty flags and the dirty list
-//   nodes_lock    mutex; the node table, look-up and reference counts
-//   host cache    inside objectfile.c
-// A thread that holds a node's lock never takes commit_lock.
+//   header_lock      one change of the vault header at a time
+//   commit_lock      one commit or cut at a time: log → flush → place
+//   cut              rwlock; shared by every change of memory, exclusive at a checkpoint's cut
+//                    (memory and journal appends only)
+//   names_lock       mutex; every change of names: under it directories are locked in any order
+//   node->lock       rwlock; directories before the nodes that they name, the links directory
+//                    last of the directories
+//   journal          inside journal.c
+//   dirty_lock       mutex; homes, dirty flags and the dirty list
+//   nodes_lock       mutex; the node table, look-up and reference counts
+//   host cache       inside objectfile.c
+// A thread that holds a node's lock never takes commit_lock. Who waits for an rwlock exclusively
+// goes before those who come to share it: readers that overlap without end would else keep a
+// checkpoint waiting, and with it every other writer. So no thread locks one twice for sharing.
 #ifndef WARDFS_FUSEFS_ENGINE_H
 #define WARDFS_FUSEFS_ENGINE_H
 
@@ -300,6 +304,8 @@ static inline void fs_blocking(const struct fs *fs)
 
 // --- node.c: the node table, references, dirtiness ---
 int node_table_init(struct fs *fs) WARN_UNUSED;
+// As the lock order says. 0, or an errno.
+int rwlock_init_fair(pthread_rwlock_t *lock) WARN_UNUSED;
 void node_table_free(struct fs *fs);
 // As a home entry says it, before anything of it was loaded: bound, last checkpoint and last cut
 // are one.

@@ -92,9 +92,7 @@ struct node *node_find(struct fs *fs, uint64_t number)
 	return n;
 }
 
-// Readers of one file that overlap without end must not keep a checkpoint waiting, and with it
-// every other writer. So no thread locks twice for reading.
-static int init_lock(pthread_rwlock_t *lock)
+int rwlock_init_fair(pthread_rwlock_t *lock)
 {
 	pthread_rwlockattr_t attr;
 	int rc = pthread_rwlockattr_init(&attr);
@@ -115,7 +113,7 @@ static struct node *make_node(uint64_t number, uint64_t incarnation, uint8_t typ
 	if (!n) {
 		return NULL;
 	}
-	if (init_lock(&n->lock)) {
+	if (rwlock_init_fair(&n->lock)) {
 		free(n);
 		return NULL;
 	}

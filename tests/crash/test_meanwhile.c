@@ -101,46 +101,84 @@ static void fsync_during_a_checkpoint(void)
 #define SOUGHT_PAGES UINT64_C(40000)
 #define CHANGED UINT64_C(848)
 
-static int write_error; // of the first write after the seek; 0: none
-
-static void seek_meanwhile(void *arg, enum simcall kind)
+static void seek_all(void)
 {
-	const struct simfault fault = {
-		.kind = SIM_WRITE, .nth = 1, .count = 1, .error = write_error};
 	uint64_t at;
 
+	EXPECT_OK(fs_lseek(v.fs, ino, 0, SEEK_HOLE, &at));
+	EXPECT(at == SOUGHT_PAGES * SIM_PAGE, "a hole at %lu", at);
+}
+
+static void expect_changed(const char *when)
+{
+	EXPECT(sv_version(&v, ino, CHANGED * SIM_PAGE, SIM_PAGE) == 2, "%s", when);
+}
+
+// The checkpoint has cut and writes.
+static void seek_while_written(void *arg, enum simcall kind)
+{
 	(void)arg;
 	if (kind != SIM_DATASYNC || !armed)
 		return;
 	armed = false;
-	EXPECT_OK(fs_lseek(v.fs, ino, 0, SEEK_HOLE, &at));
-	EXPECT(at == SOUGHT_PAGES * SIM_PAGE, "a hole at %lu", at);
-	EXPECT(sv_version(&v, ino, CHANGED * SIM_PAGE, SIM_PAGE) == 2, "read after the seek");
-	if (write_error)
-		simhost_fail(v.disk, &fault);
+	seek_all();
+	expect_changed("read after the seek");
+}
+
+// Whether the cut goes on, and this thread has sealed the file and left it.
+static bool is_sealed(void)
+{
+	struct node *n = node_find(v.fs, ino);
+	bool sealed = false;
+
+	if (pthread_rwlock_tryrdlock(&v.fs->cut) == 0) {
+		pthread_rwlock_unlock(&v.fs->cut);
+	} else if (pthread_rwlock_tryrdlock(&n->lock) == 0) {
+		sealed = !tree_is_dirty(n->obj->tree);
+		pthread_rwlock_unlock(&n->lock);
+	}
+	node_put(v.fs, n);
+	return sealed;
+}
+
+// From then on nothing can be written: the cut is taken back at the next file.
+static void seek_while_cut(void *arg, enum simcall kind)
+{
+	const struct simfault fault = {
+		.kind = SIM_WRITE, .nth = 1, .count = UINT32_MAX, .error = WERR_IO};
+
+	(void)arg;
+	(void)kind;
+	if (!armed || !is_sealed())
+		return;
+	armed = false;
+	seek_all();
+	simhost_fail(v.disk, &fault);
 }
 
 // What the checkpoint has sealed and not yet written is in memory alone.
-static void seek_during_a_checkpoint(int error)
+static void seek_during_a_checkpoint(simhost_hook hook, bool fails)
 {
 	simvault_begin(&v, NULL);
 	ino = sv_make(&v, FS_ROOT, "f", OBJECT_FILE);
 	sv_put(&v, ino, 0, SOUGHT_PAGES * SIM_PAGE, 1);
+	sv_put(&v, sv_make(&v, FS_ROOT, "g", OBJECT_FILE), 0, 100 * SIM_PAGE, 1);
 	EXPECT_OK(fs_checkpoint(v.fs));
 	simvault_remount(&v);
 	ino = sv_find(&v, FS_ROOT, "f");
 	sv_put(&v, ino, CHANGED * SIM_PAGE, SIM_PAGE, 2);
-	write_error = error;
+	sv_put(&v, sv_find(&v, FS_ROOT, "g"), 0, SIM_PAGE, 2); // is cut after the other
 	armed = true;
-	simhost_on_call(v.disk, seek_meanwhile, NULL);
-	EXPECT((fs_checkpoint(v.fs) != 0) == (error != 0), "the checkpoint");
+	simhost_on_call(v.disk, hook, NULL);
+	EXPECT((fs_checkpoint(v.fs) != 0) == fails, "the checkpoint");
 	simhost_on_call(v.disk, NULL, NULL);
+	simhost_fail_clear(v.disk);
 	EXPECT(!armed, "nobody sought meanwhile");
 	EXPECT_OK(fs_checkpoint(v.fs));
-	EXPECT(sv_version(&v, ino, CHANGED * SIM_PAGE, SIM_PAGE) == 2, "afterwards");
+	expect_changed("afterwards");
 	simvault_remount(&v);
 	ino = sv_find(&v, FS_ROOT, "f");
-	EXPECT(sv_version(&v, ino, CHANGED * SIM_PAGE, SIM_PAGE) == 2, "after mounting again");
+	expect_changed("after mounting again");
 	simvault_end(&v);
 }
 
@@ -205,8 +243,8 @@ int main(void)
 	punch_after_a_change();
 	truncate_after_a_change();
 	fsync_during_a_checkpoint();
-	seek_during_a_checkpoint(0);
-	seek_during_a_checkpoint(WERR_NOSPACE);
+	seek_during_a_checkpoint(seek_while_written, false);
+	seek_during_a_checkpoint(seek_while_cut, true);
 	refused_truncation();
 	truncated_files_keep_no_descriptors();
 	return 0;

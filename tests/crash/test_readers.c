@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Readers of one file wait for the host side by side, also where the nodes of its tree are still to
 // be loaded: while the host holds back the page of one, another reads a page that needs nodes of
-// its own.
+// its own. However many there are, they keep no writer out.
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>

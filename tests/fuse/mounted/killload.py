@@ -41,8 +41,9 @@ class Fio:
 
     def __init__(self, top):
         self.top = top
-        self.job = ("fio", "--name=job", f"--directory={top}", "--ioengine=psync", "--bs=4096", "--size=6m", "--verify=md5",
-                    "--fallocate=none", "--output-format=terse")
+        # A thread, not a process of its own, which would outlive the kill.
+        self.job = ("fio", "--thread", "--name=job", f"--directory={top}", "--ioengine=psync", "--bs=4096", "--size=6m",
+                    "--verify=md5", "--fallocate=none", "--output-format=terse")
 
     def prepare(self):
         run(*self.job, "--rw=write", "--do_verify=0", "--end_fsync=1", cwd=os.path.dirname(self.top))
